@@ -1,0 +1,48 @@
+"""coursekit: fine-tune a molecular transformer on a DNA-encoded library, and see what it buys.
+
+The names below are what a lesson types; everything else is reached through its module. They are
+looked up when first used, so that ``import coursekit`` takes no time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from coursekit.version import __version__
+
+_FACE = {
+    "Classifier": "coursekit.models",
+    "CourseKitError": "coursekit.errors",
+    "BindingTask": "coursekit.data",
+    "FinetuneStrategy": "coursekit.training",
+    "FullFinetune": "coursekit.training",
+    "HeadOnlyFinetune": "coursekit.training",
+    "LabelRules": "coursekit.data",
+    "Phase": "coursekit.training",
+    "ProgressiveUnfreeze": "coursekit.training",
+    "Run": "coursekit.runs",
+    "compare": "coursekit.evaluation",
+    "enrichment": "coursekit.data",
+    "fingerprint_baseline": "coursekit.evaluation",
+    "label_selection": "coursekit.data",
+    "load_classifier": "coursekit.models",
+    "load_heldout": "coursekit.data",
+    "load_selection": "coursekit.data",
+    "load_splits": "coursekit.data",
+    "load_task": "coursekit.data",
+    "make_task": "coursekit.data",
+    "paired_difference": "coursekit.evaluation",
+}
+
+__all__ = ["__version__", *_FACE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FACE:
+        raise AttributeError(f"module 'coursekit' has no attribute {name!r}")
+    return getattr(import_module(_FACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,315 @@
+"""An encoder with a classification head: what every strategy trains."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from coursekit.data.batches import bucketed_batches, encode, pad
+from coursekit.data.paths import bundled
+from coursekit.errors import EncoderError
+from coursekit.models.blocks import find_parts, masked_mean
+from coursekit.models.tokenizer import repair_chemberta
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+Pooling = Literal["cls", "mean"]
+
+# Hubs' copies, in safetensors, of encoders whose own repository holds a pickle only.
+SAFE_COPIES = {
+    "DeepChem/ChemBERTa-77M-MLM": "yzimmermann/ChemBERTa-77M-MLM-safetensors",
+}
+
+
+class Classifier(nn.Module):
+    """A molecular encoder, a pooling of its last hidden states, and one linear output.
+
+    Args:
+        encoder: a Hugging Face encoder.
+        tokenizer: the tokenizer that belongs to it.
+        pooling: ``"cls"`` takes the first token's vector, ``"mean"`` the mean over real tokens.
+        dropout: share of the pooled vector dropped in training.
+        name: what tables call it.
+        seed: of the head's weights.
+
+    Attributes:
+        groups: parameter names by group, in a molecule's order: ``embeddings``, ``block.0`` …,
+            ``head``. A strategy speaks of these.
+        origin: digest of the weights as loaded; a run's record names it.
+    """
+
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        pooling: Pooling = "cls",
+        dropout: float = 0.1,
+        name: str = "encoder",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if pooling not in ("cls", "mean"):
+            raise EncoderError(f"Classifier: pooling is {pooling!r}; 'cls' or 'mean' is expected")
+        parts = find_parts(encoder)
+        self.encoder = encoder
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.name = name
+        self.fitted: list[str] = []
+        linear = nn.Linear(int(encoder.config.hidden_size), 1)
+        with _seeded(seed):
+            nn.init.normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        self.head = nn.Sequential(nn.Dropout(dropout), linear)
+        self.groups: dict[str, tuple[str, ...]] = {
+            "embeddings": tuple(f"encoder.{n}" for n in parts.embeddings),
+            **{
+                f"block.{i}": tuple(f"encoder.{n}" for n in names)
+                for i, names in enumerate(parts.blocks)
+            },
+            "head": tuple(f"head.{n}" for n, _ in self.head.named_parameters()),
+        }
+        self._blocks_path = parts.path
+        for name_ in parts.unused:
+            encoder.get_parameter(name_).requires_grad_(False)
+        self.origin = self.digest()
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The encoder's blocks, input side first."""
+        return list(self.encoder.get_submodule(self._blocks_path))  # type: ignore[call-overload]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.head.parameters()).device
+
+    @property
+    def width(self) -> int:
+        """Length of the pooled vector."""
+        return int(self.encoder.config.hidden_size)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Logit of "binder" per molecule.
+
+        Args:
+            ids: token ids (B, T).
+            mask: 1 for a token, 0 for padding (B, T).
+
+        Returns:
+            (B,), on the scale of a log-odds.
+        """
+        return self.classify(self.pool(ids, mask))
+
+    def pool(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """One vector per molecule, (B, H), from token ids (B, T)."""
+        hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, T, H)
+        return hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Logits (B,) from pooled vectors (B, H)."""
+        return self.head(pooled).squeeze(-1)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Switch to training; what is frozen stays in eval, so that its dropout stays off."""
+        super().train(mode)
+        if mode:
+            for module in self.modules():
+                parameters = list(module.parameters())
+                if parameters and not any(p.requires_grad for p in parameters):
+                    module.eval()
+        return self
+
+    def open_groups(self, names: Iterable[str]) -> None:
+        """Let these groups train and freeze all others.
+
+        Raises:
+            EncoderError: if a group does not exist.
+        """
+        names = set(names)
+        unknown = names - set(self.groups)
+        if unknown:
+            raise EncoderError(
+                f"open_groups: {sorted(unknown)} are no groups of {self.name}; "
+                f"it has {list(self.groups)}"
+            )
+        for group, parameters in self.groups.items():
+            for name in parameters:
+                parameter = self.get_parameter(name)
+                parameter.requires_grad_(group in names)
+                if group not in names:
+                    parameter.grad = None
+
+    def count(self, names: Iterable[str] | None = None) -> int:
+        """Number of parameters in these groups, in all of them by default."""
+        chosen = self.groups if names is None else {n: self.groups[n] for n in names}
+        return sum(self.get_parameter(p).numel() for ps in chosen.values() for p in ps)
+
+    def embed(self, smiles: Sequence[str], batch_size: int = 128) -> np.ndarray:
+        """Pooled vectors of molecules, without training anything.
+
+        Args:
+            smiles: N SMILES.
+            batch_size: molecules at a time.
+
+        Returns:
+            float32 array (N, H), in the order given.
+        """
+        tokens = encode(self.tokenizer, smiles)
+        pooled = np.empty((len(tokens), self.width), dtype=np.float32)
+        for rows, ids, mask in self._sorted_batches(tokens, batch_size):
+            pooled[rows] = self.pool(ids, mask).float().cpu().numpy()
+        return pooled
+
+    def predict(self, smiles: Sequence[str], batch_size: int = 128) -> np.ndarray:
+        """Probability of "binder" per molecule, float64 (N,)."""
+        logits = torch.from_numpy(self.embed(smiles, batch_size)).to(self.device)
+        with torch.inference_mode():
+            return torch.sigmoid(self.classify(logits).double()).cpu().numpy()
+
+    def _sorted_batches(
+        self, tokens: list[np.ndarray], batch_size: int
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
+        lengths = np.array([len(t) for t in tokens], dtype=np.int64)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                for rows in bucketed_batches(lengths, batch_size):
+                    ids, mask = pad([tokens[i] for i in rows], self.tokenizer.pad_token_id)
+                    yield rows, ids.to(self.device), mask.to(self.device)
+        finally:
+            self.train(was_training)
+
+    def digest(self) -> str:
+        """sha256 over names and values of all weights, and the pooling."""
+        return weights_digest(self.state_dict(), self.pooling)
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{name} {self.count([name]):,}" for name in self.groups)
+        return f"Classifier({self.name}, pooling={self.pooling!r}; parameters: {shares})"
+
+
+def weights_digest(tensors: dict[str, torch.Tensor], *more: str) -> str:
+    """sha256 over names, shapes and bytes of tensors, and over more strings."""
+    digest = hashlib.sha256("\n".join(more).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_classifier(
+    encoder: str | Path = "coursekit-mini",
+    pooling: Pooling = "cls",
+    seed: int = 0,
+    dropout: float = 0.1,
+    device: str | None = None,
+) -> Classifier:
+    """Load a pretrained encoder and put a fresh head on it.
+
+    Args:
+        encoder: ``"coursekit-mini"``, the bundled one; a Hugging Face id such as
+            ``"DeepChem/ChemBERTa-77M-MLM"``; or a folder. Weights are read from safetensors only.
+        pooling: ``"cls"`` or ``"mean"`` (over real tokens).
+        seed: of the head's weights.
+        dropout: on the pooled vector, in training.
+        device: ``"cuda"`` where there is one, else ``"cpu"``.
+
+    Raises:
+        EncoderError: if there is no such encoder, it has no safetensors, or no blocks are found.
+    """
+    source, name = _locate(encoder)
+    tokenizer = repair_chemberta(_load_tokenizer(source, name))
+    model = Classifier(_load_encoder(source, name), tokenizer, pooling, dropout, name, seed)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _locate(encoder: str | Path) -> tuple[str, str]:
+    if str(encoder) == "coursekit-mini":
+        return str(bundled("coursekit-mini")), "coursekit-mini"
+    path = Path(encoder).expanduser()
+    if path.is_dir():
+        return str(path), path.resolve().name
+    name = str(encoder)
+    if isinstance(encoder, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise EncoderError(f"load_classifier: there is no folder {path}")
+    copy = SAFE_COPIES.get(name)
+    if copy:
+        warnings.warn(
+            f"{name} is published as a pickle only; its safetensors copy {copy} is loaded instead",
+            stacklevel=3,
+        )
+    return copy or name, name
+
+
+def _load_tokenizer(source: str, name: str) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"load_classifier: no tokenizer for {name!r} ({_first_line(error)}). Give a hub id, a "
+            "folder with tokenizer.json, or 'coursekit-mini'; without a network only what is "
+            "already in the Hugging Face cache can be loaded."
+        ) from error
+
+
+def _load_encoder(source: str, name: str) -> PreTrainedModel:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    # The masked-token head of a pretrained file is left behind on purpose; that is no news.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        loaded: Any = (
+            AutoModel.from_pretrained(
+                source, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
+            )
+            if _takes_dtype()
+            else AutoModel.from_pretrained(
+                source, use_safetensors=True, torch_dtype=torch.float32, trust_remote_code=False
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"load_classifier: {name!r} cannot be loaded ({_first_line(error)}). Weights are read "
+            "from safetensors only: choose a repository or folder that has model.safetensors."
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+    return loaded
+
+
+def _takes_dtype() -> bool:
+    """Transformers 4.56 renamed ``torch_dtype``."""
+    import transformers
+
+    major, minor = (int(x) for x in transformers.__version__.split(".")[:2])
+    return (major, minor) >= (4, 56)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

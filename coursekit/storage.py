@@ -1,0 +1,93 @@
+"""Files that are either there whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEEP = 2
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` that takes its place only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain data as JSON, atomically; NaN is refused so that any reader can read it."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def save_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Any) -> Path:
+    """Save one training state, ``state-<step>/tensors.safetensors`` and ``facts.json``.
+
+    The folder appears under its name only when both files are complete; the newest two states are
+    kept, so that a damaged one always has a predecessor.
+
+    Returns:
+        The folder of this state.
+
+    Raises:
+        OSError: if the disk is full or the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"state-{step:09d}"
+    temporary = folder / f".{target.name}.{uuid4().hex[:8]}.tmp"
+    try:
+        temporary.mkdir()
+        # Tied weights share memory, which safetensors refuses; each name gets bytes of its own.
+        owned = {
+            name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
+        }
+        save_file(owned, temporary / "tensors.safetensors")
+        write_json(temporary / "facts.json", facts)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in states(folder)[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def states(folder: Path) -> list[Path]:
+    """The states saved in a folder, oldest first."""
+    return sorted(p for p in folder.glob("state-*") if p.is_dir())
+
+
+def load_state(state: Path) -> tuple[dict[str, Tensor], Any]:
+    """Read back what ``save_state`` wrote.
+
+    Raises:
+        ValueError or OSError: if a file of the state is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    facts = json.loads((state / "facts.json").read_text(encoding="utf-8"))
+    try:
+        return load_file(state / "tensors.safetensors"), facts
+    except SafetensorError as error:
+        raise ValueError(f"{state / 'tensors.safetensors'} is damaged: {error}") from error

@@ -1,0 +1,20 @@
+"""Who trains, how fast, until when: phases, strategies and the loop that runs them."""
+
+from coursekit.training.phases import Phase, Plan
+from coursekit.training.strategies import (
+    FinetuneStrategy,
+    FullFinetune,
+    HeadOnlyFinetune,
+    ProgressiveUnfreeze,
+    rebuild,
+)
+
+__all__ = [
+    "FinetuneStrategy",
+    "FullFinetune",
+    "HeadOnlyFinetune",
+    "Phase",
+    "Plan",
+    "ProgressiveUnfreeze",
+    "rebuild",
+]

@@ -1,0 +1,237 @@
+"""Strategies: each turns a model into a list of phases; one loop runs them all.
+
+Your own is one class with one method::
+
+    class TopTwo(FinetuneStrategy):
+        def phases(self, model, epochs):
+            top = list(model.groups)[-3:]          # the last two blocks and the head
+            return [Phase({group: self.lr for group in top}, epochs=epochs)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from coursekit.errors import TrainingError
+from coursekit.training.phases import Decay, Phase, Plan, make_plan
+
+if TYPE_CHECKING:
+    from coursekit.data.task import BindingTask
+    from coursekit.models.classifier import Classifier
+    from coursekit.runs import Run
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneStrategy:
+    """What all strategies share; subclasses say in ``phases`` who trains when.
+
+    Args:
+        lr: peak learning rate of the head and, where a strategy does not lower it, of all blocks.
+        batch_size: molecules in one forward pass.
+        accumulate: forward passes in one optimizer step; the loss is the mean over all molecules
+            of the step, however they are divided.
+        weight_decay: AdamW's, on matrices only, never on biases and norms.
+        decay: shape of the learning rate over the whole run.
+        warmup: epochs over which each phase's learning rates rise.
+        clip: largest norm of the gradient.
+        patience: end a run's last phase after so many validations without improvement.
+        monitor: the validation number that decides on the best epoch and on patience.
+        precision: ``"auto"`` takes bf16 where the device really has it, fp16 with a scaler on
+            other GPUs, and fp32 on a CPU.
+    """
+
+    lr: float = 3e-4
+    batch_size: int = 32
+    accumulate: int = 1
+    weight_decay: float = 0.01
+    decay: Decay = "linear"
+    warmup: float = 0.5
+    clip: float = 1.0
+    patience: int | None = None
+    monitor: Literal["loss", "auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard"] = "loss"
+    precision: Precision = "auto"
+
+    rebuildable: ClassVar[dict[str, type[FinetuneStrategy]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        FinetuneStrategy.rebuildable[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        limits = {"lr": "more than 0", "clip": "more than 0"}
+        limits |= {"batch_size": "at least 1", "accumulate": "at least 1"}
+        for name, expected in limits.items():
+            value = getattr(self, name)
+            if value < 1 if expected == "at least 1" else not value > 0:
+                raise TrainingError(
+                    f"{type(self).__name__}: {name} is {value}; {expected} is expected"
+                )
+
+    def phases(self, model: Classifier, epochs: int) -> list[Phase]:
+        """The phases for this model; the one method that a strategy must have.
+
+        Args:
+            model: its ``groups`` name what can train, input side first, the head last.
+            epochs: what the user asked for in all.
+        """
+        raise TrainingError(
+            f"{type(self).__name__} has no phases(); a strategy is a subclass that returns a list "
+            "of Phase from phases(self, model, epochs)"
+        )
+
+    def plan(self, model: Classifier, epochs: int = 5) -> Plan:
+        """What ``fit`` would do, to look at first.
+
+        Raises:
+            TrainingError: if a phase names a group that the model does not have, or the like.
+        """
+        parameters = {group: model.count([group]) for group in model.groups}
+        return make_plan(self.phases(model, epochs), parameters, epochs, self.decay, self.warmup)
+
+    def fit(
+        self,
+        model: Classifier,
+        task: BindingTask,
+        epochs: int = 5,
+        seed: int = 0,
+        checkpoint_dir: str | Path | None = None,
+        resume_from: str | Path | None = None,
+        tracker: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Run:
+        """Train the model in place, phase by phase, and keep the best epoch's weights.
+
+        Args:
+            model: from ``load_classifier``.
+            task: what to learn; its ``valid`` part decides, its ``test`` part is only predicted.
+            epochs: in all phases together.
+            seed: of the order of molecules and of dropout.
+            checkpoint_dir: where states are kept; a run that stopped half-way goes on from the
+                newest whole one, a finished run is given back at once.
+            resume_from: a folder of states to go on from, if it is another.
+            tracker: called with each row of the history as it appears.
+
+        Returns:
+            The Run; interrupted with ctrl-C, the Run so far.
+
+        Raises:
+            TrainingError: if the plan does not fit the model, if a checkpoint is of another run,
+                or if the loss stops being a number.
+        """
+        from coursekit.training.loop import train
+
+        return train(self, model, task, epochs, seed, checkpoint_dir, resume_from, tracker)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data from which ``rebuild`` makes the same strategy."""
+        return {"strategy": type(self).__name__, **asdict(self)}
+
+
+def rebuild(description: dict[str, Any]) -> FinetuneStrategy:
+    """Make a strategy again from its description.
+
+    Raises:
+        TrainingError: if its class is not known here, or an argument is not one of its own.
+    """
+    arguments = dict(description)
+    name = arguments.pop("strategy", None)
+    cls = FinetuneStrategy.rebuildable.get(str(name))
+    if cls is None:
+        raise TrainingError(
+            f"rebuild: there is no strategy {name!r}; known are "
+            f"{sorted(FinetuneStrategy.rebuildable)}. Import the module that defines it first."
+        )
+    unknown = set(arguments) - {f.name for f in fields(cls)}
+    if unknown:
+        raise TrainingError(f"rebuild: {name} has no argument {sorted(unknown)}")
+    return cls(**arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOnlyFinetune(FinetuneStrategy):
+    """Frozen embeddings: the encoder is run once over the molecules, and only the head learns.
+
+    The head is a logistic regression on the pooled vectors, so its learning rate may be large and
+    an epoch costs next to nothing.
+    """
+
+    lr: float = 1e-2
+    warmup: float = 0.0
+    batch_size: int = 64
+
+    def phases(self, model: Classifier, epochs: int) -> list[Phase]:
+        """One phase: the head."""
+        return [Phase({"head": self.lr}, epochs, self.patience, "head only")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullFinetune(FinetuneStrategy):
+    """Everything trains, lower blocks slower.
+
+    Args:
+        layer_lr_decay: each block's learning rate is this share of the one above it (Howard and
+            Ruder 2018, arXiv 1801.06146, use 1/2.6; 0.9 is common for transformers); 1 trains
+            all at ``lr``.
+    """
+
+    layer_lr_decay: float = 0.9
+
+    def phases(self, model: Classifier, epochs: int) -> list[Phase]:
+        """One phase: all groups."""
+        rates = layered(list(model.groups), self.lr, self.layer_lr_decay)
+        return [Phase(rates, epochs, self.patience, "everything")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveUnfreeze(FinetuneStrategy):
+    """Open the head first, then one block after the other from the top (ULMFiT).
+
+    Source: Howard and Ruder 2018, arXiv 1801.06146, section 3.3.
+
+    Args:
+        unfreeze_every: epochs between two openings.
+        block_lr_scale: each block's learning rate is this share of the one above it.
+        max_unfrozen: open so many blocks at most; None opens all, and the embeddings last.
+    """
+
+    unfreeze_every: int = 1
+    block_lr_scale: float = 0.9
+    max_unfrozen: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unfreeze_every < 1 or (self.max_unfrozen is not None and self.max_unfrozen < 0):
+            raise TrainingError(
+                f"ProgressiveUnfreeze: unfreeze_every is {self.unfreeze_every} (at least 1 is "
+                f"expected), max_unfrozen is {self.max_unfrozen} (None, 0 or more)"
+            )
+
+    def phases(self, model: Classifier, epochs: int) -> list[Phase]:
+        """One phase per opening, top down; the last one takes the epochs that are left."""
+        groups = list(model.groups)
+        rates = layered(groups, self.lr, self.block_lr_scale)
+        depth = len(groups) - 1 if self.max_unfrozen is None else self.max_unfrozen
+        openings = [groups[-1 - opened :] for opened in range(min(depth, len(groups) - 1) + 1)]
+        openings = openings[: -(-epochs // self.unfreeze_every)]
+        return [
+            Phase(
+                {group: rates[group] for group in opened},
+                None if opened is openings[-1] else self.unfreeze_every,
+                self.patience if opened is openings[-1] else None,
+                f"open {opened[0]}",
+            )
+            for opened in openings
+        ]
+
+
+def layered(groups: list[str], lr: float, share: float) -> dict[str, float]:
+    """Learning rates that fall by ``share`` from group to group, from the head down.
+
+    The head and the top block both get ``lr``.
+    """
+    top_down = groups[::-1]
+    return {group: lr * share ** max(0, depth - 1) for depth, group in enumerate(top_down)}
