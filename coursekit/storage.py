@@ -67,7 +67,8 @@ def save_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: An
         os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in states(folder)[:-KEEP]:
+    # Besides old states, what a process that was killed while writing has left behind.
+    for old in [*states(folder)[:-KEEP], *folder.glob(".state-*.tmp")]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 CHUNK_OF_BATCHES = 16
+PORTION = 4096
 
 
 def encode(
@@ -40,9 +41,11 @@ def encode(
         EncoderError: if the tokenizer knows none of a molecule's characters.
     """
     limit = min(max_tokens or 10**6, tokenizer.model_max_length)
-    encoded = tokenizer(list(smiles), add_special_tokens=True, return_attention_mask=False)[
-        "input_ids"
-    ]
+    encoded: list[list[int]] = []
+    # In portions: the tokenizer's own result takes about 8 kB a molecule until it is let go.
+    for start in range(0, len(smiles), PORTION):
+        portion = list(smiles[start : start + PORTION])
+        encoded += tokenizer(portion, return_attention_mask=False, verbose=False)["input_ids"]
     long = [i for i, ids in enumerate(encoded) if len(ids) > limit]
     if long:
         warnings.warn(
@@ -58,14 +61,27 @@ def encode(
         )["input_ids"]
         for i, ids in zip(long, cut, strict=True):
             encoded[i] = ids
-    unknown = tokenizer.unk_token_id
-    special = set(tokenizer.all_special_ids)
-    for molecule, ids in zip(smiles, encoded, strict=True):
-        if unknown is not None and unknown in ids and set(ids) <= special:
-            raise EncoderError(
-                f"encode: the tokenizer knows nothing in {molecule!r}; is it made for SMILES?"
-            )
+    _check_known(tokenizer, smiles, encoded)
     return [np.asarray(ids, dtype=np.int64) for ids in encoded]
+
+
+def _check_known(
+    tokenizer: PreTrainedTokenizerFast, smiles: Sequence[str], encoded: list[list[int]]
+) -> None:
+    unknown = tokenizer.unk_token_id
+    strange = [i for i, ids in enumerate(encoded) if unknown is not None and unknown in ids]
+    special = set(tokenizer.all_special_ids)
+    for i in strange:
+        if set(encoded[i]) <= special:
+            raise EncoderError(
+                f"encode: the tokenizer knows nothing in {smiles[i]!r}; is it made for SMILES?"
+            )
+    if strange:
+        warnings.warn(
+            f"{len(strange)} of {len(encoded)} molecules have atoms that the tokenizer does not "
+            f"know and the encoder cannot tell apart, the first: {smiles[strange[0]]}",
+            stacklevel=3,
+        )
 
 
 def bucketed_batches(

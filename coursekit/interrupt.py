@@ -12,6 +12,9 @@ class Interruptible:
     """Notes the first ctrl-C (or a notebook's stop button); the second one interrupts at once.
 
     Outside of the main thread, where no handler can be set, it notes nothing.
+
+    Attributes:
+        asked: whether somebody wants to stop; a loop looks at it between two steps.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,55 @@
+# Everything runs in .venv, made from constraints.txt: the same versions on every machine.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test lint format bench lessons site doctor clean
+
+help:
+	@echo "make demo     train and compare on the bundled sample; writes report/report.html"
+	@echo "make test     all tests"
+	@echo "make lint     ruff and mypy          make format   ruff format"
+	@echo "make bench    benchmarks/            make lessons  regenerate and execute the lessons"
+	@echo "make site     docs/_build/html       make doctor   what this machine can do"
+
+.venv/base: pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	@echo "setting up .venv (a few minutes, once) ..."
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+.venv/dev: .venv/base
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: .venv/base
+	$(BIN)/coursekit demo --out report
+
+doctor: .venv/base
+	$(BIN)/coursekit doctor
+
+test: .venv/dev
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format -q .
+
+bench: .venv/dev
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+lessons: .venv/dev
+	@ls solutions/*.py >/dev/null 2>&1 || echo "there are no lessons in solutions/ yet"
+
+site: .venv/dev
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:
+	rm -rf .venv report docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,191 @@
+"""The ``coursekit`` command. Each subcommand parses, calls one function of the library, prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from coursekit.errors import CourseKitError
+from coursekit.version import __version__
+
+CARRY_ON = "Interrupted. What was done is kept; the same command goes on from there."
+
+
+class _Group(click.Group):
+    """Shows the kit's own errors as sentences, and ctrl-C as one."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CourseKitError as error:
+            if os.environ.get("COURSEKIT_DEBUG"):
+                raise
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo(f"\n{CARRY_ON}", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Group)
+@click.version_option(__version__)
+def main() -> None:
+    """Fine-tune a molecular transformer on a DNA-encoded library, and see what it buys."""
+
+
+@main.command()
+@click.option("--out", default="report", show_default=True, help="Folder for the report.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--encoder", default="coursekit-mini", show_default=True, help="Hub id or folder.")
+@click.option("--task", "task_name", default="sample", show_default=True)
+def demo(out: str, seed: int, encoder: str, task_name: str) -> None:
+    """Frozen, fine-tuned and progressive on the bundled sample, with a report page."""
+    from coursekit.demo import run_demo
+
+    run_demo(out, seed, encoder, task_name, say=click.echo)
+
+
+@main.command()
+def doctor() -> None:
+    """What this machine can do, which profile fits, what is missing and how to get it."""
+    from coursekit.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.echo(str(finding))
+    missing = [f.topic for f in findings if f.state == "missing"]
+    click.echo(f"\nmissing: {', '.join(missing)}" if missing else "\nnothing is missing")
+
+
+@main.group()
+def data() -> None:
+    """Fetch KinDEL, check a selection, simulate or enumerate a library."""
+
+
+@data.command()
+@click.argument("target", type=click.Choice(["mapk14", "ddr1"]))
+@click.option("--full", is_flag=True, help="The file of all 81 million molecules.")
+@click.option("--url", default=None, help="Where the bucket's layout begins.")
+@click.option("--accept-licence", is_flag=True, help="Accept KinDEL's licence without being asked.")
+def fetch(target: str, full: bool, url: str | None, accept_licence: bool) -> None:
+    """Download KinDEL's files for one target, or go on with a download that broke off."""
+    from coursekit.data.download import fetch as fetch_files
+
+    files = fetch_files(target, full, url, accept_licence=accept_licence or None)
+    for name, path in files.items():
+        click.echo(f"{name:<18} {path}")
+
+
+@data.command()
+@click.argument("source")
+@click.option("--keep-valid", is_flag=True, help="Drop what is wrong, and count it.")
+def check(source: str, keep_valid: bool) -> None:
+    """Validate a selection table and show how its labels come out."""
+    from coursekit.data import label_counts, label_selection, load_selection
+
+    selection = load_selection(source, keep_valid=keep_valid)
+    click.echo(f"{source}: {len(selection):,} rows, all 13 columns as they should be")
+    click.echo(str(label_counts(label_selection(selection))))
+
+
+@data.command()
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def simulate(seed: int, out: Path) -> None:
+    """Simulate another selection on the bundled library: a blind set, a set per student."""
+    from coursekit.data.simulate import write_sample
+
+    click.echo(f"written: {write_sample(out, seed)}")
+
+
+@data.command()
+@click.option("-n", "number", default=120_000, show_default=True, help="Distinct molecules.")
+@click.option("--seed", default=20, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A .smi file.")
+def enumerate(number: int, seed: int, out: Path) -> None:  # noqa: A001
+    """Write random members of the bundled library as SMILES, for pretraining."""
+    from coursekit.data.library import Library
+    from coursekit.storage import atomic_file
+
+    library = Library.own()
+    smiles = dict.fromkeys(library.members(library.sample(number, seed)))
+    with atomic_file(out) as temporary:
+        temporary.write_text("\n".join(smiles) + "\n", encoding="ascii")
+    click.echo(f"{len(smiles):,} molecules written to {out}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Encoder's folder.")
+@click.option("--epochs", default=3, show_default=True)
+@click.option("--blocks", default=6, show_default=True)
+@click.option("--hidden", default=128, show_default=True)
+@click.option("--heads", default=4, show_default=True)
+@click.option("--batch-size", default=128, show_default=True)
+@click.option("--lr", "learning_rate", default=1.5e-3, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def pretrain(files: tuple[Path, ...], out: Path, **settings: Any) -> None:
+    """Pretrain a small encoder on FILES of SMILES; interrupted, the same command goes on."""
+    from coursekit.models.pretrain import PretrainSettings
+    from coursekit.models.pretrain import pretrain as run_pretraining
+
+    run_pretraining(files, out, PretrainSettings(**settings), report=click.echo)
+
+
+STRATEGIES = {
+    "frozen": "HeadOnlyFinetune",
+    "full": "FullFinetune",
+    "progressive": "ProgressiveUnfreeze",
+}
+
+
+@main.command()
+@click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="full", show_default=True)
+@click.option("--task", "task_name", default="sample", show_default=True, help="Name or folder.")
+@click.option("--encoder", default="coursekit-mini", show_default=True, help="Hub id or folder.")
+@click.option("--pooling", type=click.Choice(["cls", "mean"]), default="cls", show_default=True)
+@click.option("--epochs", default=5, show_default=True)
+@click.option("--lr", type=float, default=None, help="Peak learning rate.  [strategy's default]")
+@click.option("--batch-size", type=int, default=None, help="[strategy's default]")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+def train(
+    strategy: str, task_name: str, encoder: str, pooling: Any, epochs: int,
+    lr: float | None, batch_size: int | None, seed: int, out: Path,
+) -> None:  # fmt: skip
+    """Train one strategy and keep its checkpoints and record; the same command goes on."""
+    from coursekit import training
+    from coursekit.data import load_task
+    from coursekit.models import load_classifier
+
+    task = load_task(task_name)
+    model = load_classifier(encoder, pooling=pooling, seed=seed)
+    given = {"lr": lr, "batch_size": batch_size}
+    chosen = getattr(training, STRATEGIES[strategy])(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+    click.echo(str(chosen.plan(model, epochs)))
+    run = chosen.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states")
+    click.echo(f"{run}\nrecord: {run.save(out)}")
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--part", type=click.Choice(["test", "valid"]), default="test", show_default=True)
+@click.option("--csv", "as_csv", is_flag=True, help="Numbers with their intervals as CSV.")
+@click.option("--latex", "as_latex", is_flag=True, help="A booktabs table.")
+def evaluate(runs: tuple[Path, ...], part: str, as_csv: bool, as_latex: bool) -> None:
+    """Score the records in folders RUNS and put them side by side."""
+    from coursekit.evaluation import compare
+    from coursekit.runs import Run
+
+    comparison = compare({folder.name: Run.load(folder) for folder in runs}, part=part)
+    if as_csv or as_latex:
+        click.echo(comparison.to_csv() if as_csv else comparison.to_latex(), nl=False)
+        return
+    click.echo(str(comparison))
+    if len(runs) > 1:
+        click.echo(f"\n{comparison.verdict()}")

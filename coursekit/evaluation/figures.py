@@ -1,0 +1,15 @@
+"""The figures, under one name: each function gives a Picture, which carries its alt text."""
+
+from coursekit.evaluation.history_figures import loss_curves
+from coursekit.evaluation.molecule_figures import molecules_beside_nearest_binder
+from coursekit.evaluation.plan_figures import freeze_map, learning_rate_plan
+from coursekit.evaluation.score_figures import roc_pr_curves, scores_figure
+
+__all__ = [
+    "freeze_map",
+    "learning_rate_plan",
+    "loss_curves",
+    "molecules_beside_nearest_binder",
+    "roc_pr_curves",
+    "scores_figure",
+]

@@ -1,0 +1,171 @@
+"""Negatives drawn beside the binder they resemble most: what makes a negative easy or hard."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from coursekit.errors import ScoreError
+from coursekit.evaluation.picture import GREY, PALETTE, Picture, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LABELLED_COLUMNS = ("molecule_id", "smiles", "negative_set", "reason", "nearest_binder")
+MCS_SECONDS = 2
+_PIXELS = (620, 400)
+
+
+def molecules_beside_nearest_binder(labelled: pd.DataFrame, n: int = 4) -> Picture:
+    """Hard and easy negatives beside their nearest binder, atoms that differ ringed.
+
+    Half of the rows (rounded up) are hard negatives, those most similar to a binder; the others
+    are easy negatives of about median similarity. Kinds and binders vary where they can. What two
+    molecules share is their maximum common substructure, searched for two seconds at most (Dalke
+    and Hastings, J. Cheminform. 5, O6, 2013).
+
+    Args:
+        labelled: labeled molecules with columns ``molecule_id``, ``smiles``, ``negative_set``,
+            ``reason``, ``nearest_binder`` (a molecule_id of the same table) and ``similarity``
+            (Tanimoto, 0 to 1).
+        n: rows of the figure.
+
+    Raises:
+        ScoreError: a column is missing, or no negative has its nearest binder in the table.
+    """
+    missing = [name for name in (*LABELLED_COLUMNS, "similarity") if name not in labelled.columns]
+    if missing:
+        raise ScoreError(f"molecules: the table lacks {missing}. Use what label_selection gives.")
+    smiles = dict(zip(labelled["molecule_id"], labelled["smiles"], strict=True))
+    rows = _chosen(labelled[labelled["nearest_binder"].isin(list(smiles))], n)
+    if rows.empty:
+        raise ScoreError("molecules: no negative in the table has its nearest binder in it.")
+    figure, axes = new_figure(9.2, 3.5 * len(rows), rows=len(rows), columns=2)
+    layout: Any = figure.get_layout_engine()
+    layout.set(hspace=0.16, h_pad=0.2)
+    sentences = []
+    for number, row in enumerate(rows.to_dict("records")):
+        pair = _Pair(row["smiles"], smiles[row["nearest_binder"]])
+        left, right = axes[2 * number], axes[2 * number + 1]
+        left.set_title(f"{row['negative_set']} negative", fontsize=10, fontweight="bold")
+        right.set_title(f"its nearest binder, similarity {row['similarity']:.2f}", fontsize=10)
+        pair.draw(left, 0)
+        pair.draw(right, 1)
+        reason = textwrap.fill(f"Why a negative: {row['reason']}", 115)
+        # Out of the layout: it runs under both molecules and must not push them apart.
+        left.text(
+            0.02, -0.01, reason, transform=left.transAxes, fontsize=9, color=GREY, va="top"
+        ).set_in_layout(False)
+        sentences.append(
+            f"{row['negative_set'].capitalize()} negative {row['smiles']} beside binder "
+            f"{smiles[row['nearest_binder']]}, similarity {row['similarity']:.2f}; {pair.words()} "
+            f"Why a negative: {row['reason']}"
+        )
+    return Picture(
+        figure, " ".join(sentences), "Negatives beside their nearest binder; ringed atoms differ"
+    )
+
+
+def _chosen(table: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Rows to show: of hard negatives the closest of each kind first, of easy ones the typical."""
+    hard = table[table["negative_set"] == "hard"]
+    easy = table[table["negative_set"] == "easy"]
+    closest = hard.sort_values(["similarity", "molecule_id"], ascending=[False, True])
+    from_middle = (easy["similarity"] - easy["similarity"].median()).abs()
+    typical = easy.assign(_from_middle=from_middle).sort_values(["_from_middle", "molecule_id"])
+    n_hard = min(len(hard), max((n + 1) // 2, n - len(easy)))
+    picked = [_varied(closest, n_hard), _varied(typical, n - n_hard)]
+    return pd.concat(picked).drop(columns="_from_middle", errors="ignore")
+
+
+def _varied(rows: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The first n rows, preferring kinds and then binders that were not shown yet."""
+    kinds = rows["kind"] if "kind" in rows.columns else rows["negative_set"]
+    known = kinds.duplicated().astype(int) + rows["nearest_binder"].duplicated().astype(int)
+    return rows.iloc[known.to_numpy().argsort(kind="stable")].head(n)
+
+
+class _Pair:
+    """Two molecules, laid out alike, and the atoms that are not in both."""
+
+    def __init__(self, *smiles: str) -> None:
+        from rdkit.Chem import rdFMCS
+        from rdkit.Chem.rdDepictor import Compute2DCoords
+
+        from coursekit.data.chemistry import require_rdkit
+
+        chem = require_rdkit()
+        self.molecules = [chem.MolFromSmiles(text) for text in smiles]
+        for text, molecule in zip(smiles, self.molecules, strict=True):
+            if molecule is None:
+                raise ScoreError(f"molecules: the SMILES '{text}' cannot be read.")
+            Compute2DCoords(molecule)
+        # Parts of a ring may match: of morpholine and piperazine one atom differs, not six.
+        found = rdFMCS.FindMCS(self.molecules, timeout=MCS_SECONDS, ringMatchesRingOnly=True)
+        self.shared = chem.MolFromSmarts(found.smartsString) if found.numAtoms else None
+        self.matches: list[tuple[int, ...]] = [
+            molecule.GetSubstructMatch(self.shared) if self.shared else ()
+            for molecule in self.molecules
+        ]
+        self._align()
+
+    def _align(self) -> None:
+        """Draw the negative's shared part as the binder's: differences then catch the eye."""
+        from rdkit.Chem.rdDepictor import GenerateDepictionMatching2DStructure
+
+        # A ring of six drawn on the places of a ring of five would be crooked: left to itself.
+        atoms = [
+            (j, i)
+            for i, j in zip(*self.matches, strict=True)
+            if self._ring_sizes(0, i) == self._ring_sizes(1, j)
+        ]
+        if len(atoms) > 1:
+            GenerateDepictionMatching2DStructure(self.molecules[0], self.molecules[1], atoms)
+
+    def _ring_sizes(self, which: int, atom: int) -> list[int]:
+        return sorted(self.molecules[which].GetRingInfo().AtomRingSizes(atom))
+
+    @property
+    def alike(self) -> bool:
+        """Whether half of each molecule is in the other; else marks would cover everything."""
+        return all(
+            2 * len(self.matches[0]) >= molecule.GetNumAtoms() for molecule in self.molecules
+        )
+
+    def differing(self, which: int) -> list[int]:
+        """Indices of the atoms outside the common substructure."""
+        shared = set(self.matches[which])
+        return [i for i in range(self.molecules[which].GetNumAtoms()) if i not in shared]
+
+    def words(self) -> str:
+        """How many heavy atoms they share."""
+        alone = [len(self.differing(which)) for which in (0, 1)]
+        return (
+            f"they share {len(self.matches[0])} atoms, {alone[0]} are only in the negative and "
+            f"{alone[1]} only in the binder" + ("." if self.alike else "; too different to mark.")
+        )
+
+    def draw(self, axes: Axes, which: int) -> None:
+        """The molecule in black, with an open ring around each atom that the other has not."""
+        from matplotlib.image import imread
+        from matplotlib.patches import Circle
+        from rdkit.Chem.Draw import rdMolDraw2D
+
+        drawer = rdMolDraw2D.MolDraw2DCairo(*_PIXELS)
+        options: Any = drawer.drawOptions()
+        options.useBWAtomPalette()
+        options.padding = 0.08
+        rdMolDraw2D.PrepareAndDrawMolecule(drawer, self.molecules[which])
+        drawer.FinishDrawing()
+        axes.imshow(imread(io.BytesIO(drawer.GetDrawingText()), format="png"))
+        axes.set_axis_off()
+        if not self.alike:
+            return
+        for atom in self.differing(which):
+            place = drawer.GetDrawCoords(atom)
+            axes.add_patch(
+                Circle((place.x, place.y), 15, fill=False, edgecolor=PALETTE[1], linewidth=1.6)
+            )

@@ -1,0 +1,7 @@
+"""What training leaves behind: a run, and its record as plain data."""
+
+from coursekit.runs.environment import describe_environment
+from coursekit.runs.record import decode_record, encode_record
+from coursekit.runs.run import Run
+
+__all__ = ["Run", "decode_record", "describe_environment", "encode_record"]

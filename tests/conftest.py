@@ -1,0 +1,40 @@
+"""What several tests stand on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: two test processes on two cores must not ask for four threads.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _shared(name: str) -> Path:
+    folder = Path(os.environ.get("COURSEKIT_SHARED", ROOT.parent / "shared")) / "data" / name
+    if not folder.is_dir():
+        pytest.skip(f"real data is not here ({folder}): set COURSEKIT_SHARED to the folder that holds data/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kindel_dir() -> Path:
+    """Real KinDEL pieces: synthons, held-out Kd, splits, nine rows (never part of the project)."""
+    return _shared("kindel")
+
+
+@pytest.fixture(scope="session")
+def zinc_file() -> Path:
+    """249,455 ZINC SMILES, gzipped, one a line."""
+    return _shared("smiles") / "zinc250k_mol_opt.smi.gz"
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own cache."""
+    monkeypatch.setenv("COURSEKIT_CACHE", str(tmp_path / "cache"))
