@@ -21,7 +21,8 @@ def main(folder: str | None, n: int = 10_000) -> None:
     seconds = time.perf_counter() - ready
     print(library)
     print(
-        f"ready in {ready - start:.2f} s; {n / seconds:,.0f} molecules/s, {len(set(molecules)):,} distinct"
+        f"ready in {ready - start:.2f} s; {n / seconds:,.0f} molecules/s, "
+        f"{len(set(molecules)):,} distinct"
     )
 
 

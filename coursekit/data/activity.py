@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -242,7 +242,7 @@ def _has(molecule: Any, smarts: str) -> bool:
     return bool(molecule.HasSubstructMatch(_pattern(smarts)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pattern(smarts: str) -> Any:
     return require_rdkit().MolFromSmarts(smarts)
 

@@ -43,8 +43,9 @@ def choose(
         easy[kind] = pools[kind].take(wanted - _count(easy))
     hard = {kind: pools[kind].take(floor(shares[kind] * wanted)) for kind in HARD_KINDS}
     for kind in HARD_KINDS:
-        missing = wanted - _count(hard)
-        hard[kind] = pd.concat([hard[kind], pools[kind].take(missing)])
+        more = pools[kind].take(wanted - _count(hard))
+        if len(more):
+            hard[kind] = pd.concat([hard[kind], more])
     most = min(_count(easy) // negatives_per_binder, _count(hard) // negatives_per_binder)
     n_binders = int(min(len(binders), most))
     n_negatives = round(negatives_per_binder * n_binders)

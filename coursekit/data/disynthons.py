@@ -72,6 +72,5 @@ class DisynthonTables:
     def _cell(self, codes: Codes, x: str, y: str) -> npt.NDArray[Any]:
         """Where the pair of each molecule stands in its table; negative codes go to the front."""
         first, second = np.maximum(codes[x], 0), np.maximum(codes[y], 0)
-        if self._sizes[x] * self._sizes[y] > np.iinfo(np.int32).max:
-            first = first.astype(np.int64)
+        # Tables end below 2**31 cells, so the codes' own int32 is wide enough.
         return np.asarray(first * first.dtype.type(self._sizes[y]) + second)

@@ -103,7 +103,7 @@ def label_selection(
         selection = load_selection(selection)
     binders = find_binders(selection, rules, seed, max_binders)
     wanted = ceil(negatives_per_binder * len(binders.drawn["row"]))
-    spare = ceil(1.5 * wanted) + 50  # some easy ones will turn out to look like a binder
+    spare = 2 * wanted + 50  # some easy ones will turn out to look like a binder
     sizes = {"easy": spare, "disynthon": wanted, "matrix": wanted}
     sizes["similarity"] = _SEARCH * max(50, ceil(rules.similarity_share * wanted))
     members = None if library is None else Enumerated.draw(library, 2 * spare, seed, binders)

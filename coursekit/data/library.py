@@ -56,7 +56,7 @@ class Library:
 
     @classmethod
     def own(cls) -> Library:
-        """coursekit's own library, reacted from the reagents in ``data/blocks``.
+        """The library that comes with coursekit, reacted from the reagents in ``data/blocks``.
 
         Raises:
             LibraryError: a table is missing its columns or holds a reagent that cannot react.
@@ -252,7 +252,9 @@ def _piece(reacted: str, marker: str, bond: str) -> str:
 
 
 def _has(smiles: str, smarts: str) -> bool:
-    return bool(parse(smiles).HasSubstructMatch(require_rdkit().MolFromSmarts(smarts)))
+    molecule = parse(smiles)
+    pattern = require_rdkit().MolFromSmarts(smarts)
+    return molecule is not None and bool(molecule.HasSubstructMatch(pattern))
 
 
 def _join(piece_a: str, piece_c: str, piece_b: str) -> str:

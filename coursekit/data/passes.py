@@ -7,6 +7,7 @@ grow with the length of the table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,8 @@ def draw_negatives(
         keys = row_keys(numbers["row"], seed)
         other = ~_is_binder(k_target, k_matrix, rules, binder_at)
         matrix = other & (np.minimum(k_target, k_matrix) >= rules.matrix_min_reads)
-        matrix &= ~matrix_end(k_target, k_matrix)
+        often = np.flatnonzero(matrix)
+        matrix[often] = ~matrix_end(k_target[often], k_matrix[often])
         other &= ~matrix
         related = other & binders.of_drawn.shares_pair(numbers)
         stranger = other & ~binders.of_all.shares_pair(numbers)
@@ -187,12 +189,24 @@ def _contained(
 def _is_binder(
     k_target: Integers, k_matrix: Integers, rules: LabelRules, enriched: EnrichmentAtLeast
 ) -> npt.NDArray[np.bool_]:
-    return enriched(k_target, k_matrix) & (k_matrix <= rules.binder_max_matrix)
+    binder = (k_matrix <= rules.binder_max_matrix) & (k_target >= enriched.fewest_reads)
+    likely = np.flatnonzero(binder)  # one row in a thousand: look up no others
+    binder[likely] = enriched(k_target[likely], k_matrix[likely])
+    return binder
 
 
 def _batches(source: Source, doing: str, counts: tuple[str, ...]) -> Iterator[SelectionBatch]:
     columns = tuple(dict.fromkeys((*counts, "seq_load", *BLOCK_COLUMNS)))
-    return track(iter_selection(source, columns), doing, unit="batch")
+    return track(_ahead(iter_selection(source, columns)), doing, unit="batch")
+
+
+def _ahead(batches: Iterator[SelectionBatch]) -> Iterator[SelectionBatch]:
+    """Read the next batch while this one is worked on: both mostly run outside Python's lock."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 def _numbers(

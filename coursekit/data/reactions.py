@@ -9,7 +9,7 @@ same two). Joining three reacted blocks is then a matter of writing, millions of
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from coursekit.data.chemistry import canonical, parse, require_rdkit
@@ -84,9 +84,9 @@ def _react(smiles: str, reactions: dict[str, str]) -> str:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reaction(smarts: str) -> Any:
     require_rdkit()
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdChemReactions
 
-    return AllChem.ReactionFromSmarts(smarts)
+    return rdChemReactions.ReactionFromSmarts(smarts)

@@ -113,7 +113,7 @@ class EnrichmentAtLeast:
     which on the threshold is reached. Rows beyond the table are computed one by one.
     """
 
-    _MATRIX, _TARGET = 256, 4096
+    _MATRIX, _TARGET = 256, 1024
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold

@@ -152,7 +152,7 @@ def _check_size(task: BindingTask, labelled: int) -> None:
         counts = ", ".join(f"{part}: {n}" for part, n in summary["binders"].items())
         raise TaskError(
             f"part {small.index[0]!r} would have {fewest} binders, with their easy and hard "
-            f"negatives; at least {FEWEST_BINDERS} are needed (binders {counts}; {labelled:,} molecules "
-            "labelled). Use a larger selection, a higher max_binders, other fractions, a "
+            f"negatives; at least {FEWEST_BINDERS} are needed (binders {counts}; {labelled:,} "
+            "molecules labelled). Use a larger selection, a higher max_binders, other fractions, a "
             'lower negatives_per_binder, or split="random".'
         )

@@ -1,5 +1,6 @@
 """From predictions to numbers with intervals, tables and pictures."""
 
+from coursekit.evaluation.baselines import fingerprint_baseline
 from coursekit.evaluation.comparison import Comparison, compare
 from coursekit.evaluation.metrics import (
     Difference,
@@ -15,6 +16,7 @@ __all__ = [
     "Score",
     "Scores",
     "compare",
+    "fingerprint_baseline",
     "paired_difference",
     "score_predictions",
 ]

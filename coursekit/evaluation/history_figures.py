@@ -129,7 +129,8 @@ def _validation(axes: Axes, history: pd.DataFrame, kinds: tuple[str, ...]) -> li
 
 
 def _validations(history: pd.DataFrame, column: str) -> pd.DataFrame:
-    return history[history["split"] == "valid"].dropna(subset=column)
+    # A run interrupted before its first validation has no such column.
+    return history[history["split"] == "valid"].reindex(columns=["step", "epoch", column]).dropna()
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

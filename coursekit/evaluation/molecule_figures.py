@@ -6,6 +6,7 @@ import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from coursekit.errors import ScoreError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LABELLED_COLUMNS = ("molecule_id", "smiles", "negative_set", "reason", "nearest_binder")
-MCS_SECONDS = 2
+MCS_SECONDS = 10  # rarely more than one; a limit that is met would make the figure vary
 _PIXELS = (620, 400)
 
 
@@ -24,7 +25,7 @@ def molecules_beside_nearest_binder(labelled: pd.DataFrame, n: int = 4) -> Pictu
 
     Half of the rows (rounded up) are hard negatives, those most similar to a binder; the others
     are easy negatives of about median similarity. Kinds and binders vary where they can. What two
-    molecules share is their maximum common substructure, searched for two seconds at most (Dalke
+    molecules share is their maximum common substructure, searched for ten seconds at most (Dalke
     and Hastings, J. Cheminform. 5, O6, 2013).
 
     Args:
@@ -45,7 +46,8 @@ def molecules_beside_nearest_binder(labelled: pd.DataFrame, n: int = 4) -> Pictu
         raise ScoreError("molecules: no negative in the table has its nearest binder in it.")
     figure, axes = new_figure(9.2, 3.5 * len(rows), rows=len(rows), columns=2)
     layout: Any = figure.get_layout_engine()
-    layout.set(hspace=0.16, h_pad=0.2)
+    foot = 0.35 / (3.5 * len(rows))  # room for the last reason
+    layout.set(hspace=0.16, h_pad=0.2, rect=(0, foot, 1, 1 - foot))
     sentences = []
     for number, row in enumerate(rows.to_dict("records")):
         pair = _Pair(row["smiles"], smiles[row["nearest_binder"]])
@@ -116,17 +118,15 @@ class _Pair:
         """Draw the negative's shared part as the binder's: differences then catch the eye."""
         from rdkit.Chem.rdDepictor import GenerateDepictionMatching2DStructure
 
-        # A ring of six drawn on the places of a ring of five would be crooked: left to itself.
-        atoms = [
-            (j, i)
-            for i, j in zip(*self.matches, strict=True)
-            if self._ring_sizes(0, i) == self._ring_sizes(1, j)
-        ]
-        if len(atoms) > 1:
+        # A ring of six on the places of a ring of five would be crooked, and so would a ring that
+        # must bridge two fixed parts: the largest connected part is fixed, the rest is free.
+        places = dict(zip(*self.matches, strict=True))
+        rings = [molecule.GetRingInfo().AtomRingSizes for molecule in self.molecules]
+        safe = {i for i, j in places.items() if sorted(rings[0](i)) == sorted(rings[1](j))}
+        fixed = _largest_part(self.molecules[0], safe)
+        if len(fixed) > 1:
+            atoms = [(places[i], i) for i in sorted(fixed)]
             GenerateDepictionMatching2DStructure(self.molecules[0], self.molecules[1], atoms)
-
-    def _ring_sizes(self, which: int, atom: int) -> list[int]:
-        return sorted(self.molecules[which].GetRingInfo().AtomRingSizes(atom))
 
     @property
     def alike(self) -> bool:
@@ -136,13 +136,28 @@ class _Pair:
         )
 
     def differing(self, which: int) -> list[int]:
-        """Indices of the atoms outside the common substructure."""
+        """Atoms outside the common substructure; of stereoisomers, the centers that differ."""
         shared = set(self.matches[which])
-        return [i for i in range(self.molecules[which].GetNumAtoms()) if i not in shared]
+        atoms = range(self.molecules[which].GetNumAtoms())
+        if all(len(shared) == molecule.GetNumAtoms() for molecule in self.molecules):
+            return [
+                pair[which]
+                for pair in zip(*self.matches, strict=True)
+                if self._handedness(0, pair[0]) != self._handedness(1, pair[1])
+            ]
+        return [i for i in atoms if i not in shared]
+
+    def _handedness(self, which: int, atom: int) -> str:
+        center = self.molecules[which].GetAtomWithIdx(atom)
+        return str(center.GetProp("_CIPCode")) if center.HasProp("_CIPCode") else ""
 
     def words(self) -> str:
         """How many heavy atoms they share."""
         alone = [len(self.differing(which)) for which in (0, 1)]
+        sizes = [molecule.GetNumAtoms() for molecule in self.molecules]
+        if len(self.matches[0]) == max(sizes):
+            centers = f"{alone[0]} stereocenter" + ("s" if alone[0] != 1 else "")
+            return f"they share all {sizes[0]} atoms and differ in {centers}."
         return (
             f"they share {len(self.matches[0])} atoms, {alone[0]} are only in the negative and "
             f"{alone[1]} only in the binder" + ("." if self.alike else "; too different to mark.")
@@ -164,8 +179,35 @@ class _Pair:
         axes.set_axis_off()
         if not self.alike:
             return
+        places = [drawer.GetDrawCoords(i) for i in range(self.molecules[which].GetNumAtoms())]
+        bonds = [
+            (places[bond.GetBeginAtomIdx()] - places[bond.GetEndAtomIdx()]).Length()
+            for bond in self.molecules[which].GetBonds()
+        ]
+        radius = min(15.0, 0.45 * float(np.median(bonds))) if bonds else 15.0
         for atom in self.differing(which):
-            place = drawer.GetDrawCoords(atom)
             axes.add_patch(
-                Circle((place.x, place.y), 15, fill=False, edgecolor=PALETTE[1], linewidth=1.6)
+                Circle(
+                    (places[atom].x, places[atom].y),
+                    radius,
+                    fill=False,
+                    edgecolor=PALETTE[1],
+                    linewidth=1.6,
+                )
             )
+
+
+def _largest_part(molecule: Any, atoms: set[int]) -> set[int]:
+    """The largest connected part of some atoms of a molecule."""
+    best: set[int] = set()
+    left = set(atoms)
+    while left:
+        part, edge = set(), [left.pop()]
+        while edge:
+            atom = edge.pop()
+            part.add(atom)
+            neighbors = {n.GetIdx() for n in molecule.GetAtomWithIdx(atom).GetNeighbors()} & left
+            left -= neighbors
+            edge.extend(neighbors)
+        best = max(best, part, key=len)
+    return best

@@ -123,7 +123,9 @@ def _facts(
     environment: Mapping[str, object], notes: Sequence[str], cost: Mapping[str, object]
 ) -> str:
     versions = environment.get("versions")
-    listed = ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else ""
+    listed = (
+        ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else ""
+    )
     words = [f"{environment.get('device')}, Python {environment.get('python')}, {listed}."]
     if cost.get("epochs") is not None:
         words.append(f"{cost['epochs']} epochs, {cost.get('steps')} steps.")

@@ -177,7 +177,10 @@ def read_record(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unchecked_record(run: Run) -> dict[str, Any]:
-    history, notes = _thin(run.history), list(run.notes)
+    history = run.history if len(run.history.columns) else empty_history()
+    # A run interrupted before its first validation has no columns for what was not measured.
+    unmeasured = [name for name in METRIC_COLUMNS if name not in history.columns]
+    history, notes = _thin(history.assign(**dict.fromkeys(unmeasured, np.nan))), list(run.notes)
     if len(history) < len(run.history):
         notes.append(
             f"the record keeps {len(history):,} of {len(run.history):,} rows of the history"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -15,6 +13,7 @@ import pandas as pd
 
 from coursekit.errors import RecordError
 from coursekit.runs import record as records
+from coursekit.storage import atomic_file
 
 if TYPE_CHECKING:
     from coursekit.evaluation.metrics import Scores
@@ -89,21 +88,10 @@ class Run:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``record.json`` into a folder, whole or not at all; returns its path."""
-        folder = Path(folder)
+        target = Path(folder) / RECORD_FILE
         text = json.dumps(self.record(), allow_nan=False, separators=(",", ":"))
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / RECORD_FILE
-        # Renaming within one folder is atomic: a runtime that dies here leaves the old record.
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=RECORD_FILE, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_file(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         return target
 
     @classmethod

@@ -15,6 +15,7 @@ from coursekit.storage import load_state, save_state, states
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
+    from coursekit.training.session import Session
 
 FORMAT = 1
 
@@ -36,35 +37,15 @@ class Position:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass
-class State:
-    """Position, curves, and the weights of the best epoch."""
-
-    position: Position
-    history: list[dict[str, Any]]
-    best_weights: dict[str, torch.Tensor]
-
-
-def fresh_state() -> State:
-    """The state before the first step."""
-    return State(Position(), [], {})
-
-
-def save(
-    folder: Path,
-    state: State,
-    model: Classifier,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    identity: dict[str, Any],
-) -> None:
+def save(folder: Path, session: Session) -> None:
     """Write everything into one new state folder, atomically.
 
     Raises:
         OSError: if it cannot be written.
     """
+    model, optimizer = session.model, session.optimizer
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"best.{k}": v for k, v in state.best_weights.items()}
+    tensors |= {f"best.{k}": v for k, v in session.best_weights.items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if model.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(model.device)
@@ -75,59 +56,53 @@ def save(
             tensors[f"optimizer.{moment}.{names[index]}"] = torch.as_tensor(value)
     facts = {
         "format": FORMAT,
-        "identity": identity,
-        "position": asdict(state.position),
+        "identity": session.identity,
+        "position": asdict(session.at),
         "history": [
             {k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))}
-            for row in state.history
+            for row in session.history
         ],
-        "scaler": scaler.state_dict(),
+        "scaler": session.scaler.state_dict(),
     }
-    save_state(folder, state.position.step, tensors, facts)
+    save_state(folder, session.at.step, tensors, facts)
 
 
-def restore(
-    folder: Path,
-    model: Classifier,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    identity: dict[str, Any],
-) -> tuple[State, dict[str, Any]] | None:
-    """Load the newest whole state into model, optimizer, scaler and random generators.
+def restore(folder: Path, session: Session) -> bool:
+    """Put the newest whole state into the session, its model and the random generators.
+
+    A damaged newest state is passed over for the one before it, and the run's notes say so.
 
     Returns:
-        The state and the run's identity, or None where the folder holds none. A damaged newest
-        state is passed over for the one before it, and the run's notes say so.
+        Whether the folder holds a state.
 
     Raises:
         TrainingError: if the state belongs to another run; the message names the difference.
     """
     damaged: list[str] = []
-    for folder_of_state in reversed(states(folder)):
+    for state in reversed(states(folder)):
         try:
-            tensors, facts = load_state(folder_of_state)
+            tensors, facts = load_state(state)
+            version = facts["format"]
             position = Position(**facts["position"])
-            found, history = facts["identity"], list(facts["history"])
-            if facts["format"] != FORMAT:
-                raise TrainingError(
-                    f"{folder_of_state} has checkpoint format {facts['format']}, this coursekit "
-                    f"reads {FORMAT}; start anew in another folder"
-                )
-        except (OSError, KeyError, TypeError) as error:
-            damaged.append(f"{folder_of_state.name} is damaged and was passed over ({error!r})")
+            found, history, scaler = facts["identity"], list(facts["history"]), facts["scaler"]
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            damaged.append(f"{state.name} is damaged and was passed over ({error!r})")
             continue
-        except TrainingError:
-            raise
-        except ValueError as error:
-            damaged.append(f"{folder_of_state.name} is damaged and was passed over ({error})")
-            continue
-        _same_run(found, identity, folder)
-        _load_tensors(tensors, model, optimizer)
-        scaler.load_state_dict(facts["scaler"])
+        if version != FORMAT:
+            raise TrainingError(
+                f"{state} has checkpoint format {version}, this coursekit reads {FORMAT}; "
+                "start anew in another folder"
+            )
+        _same_run(found, session.identity, folder)
+        _load_tensors(tensors, session.model, session.optimizer)
+        session.scaler.load_state_dict(scaler)
         position.notes += damaged
-        best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
-        return State(position, history, best), found
-    return None
+        session.at, session.history, session.identity = position, history, found
+        session.best_weights = {
+            k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")
+        }
+        return True
+    return False
 
 
 def _same_run(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

@@ -214,14 +214,14 @@ def cycle_a() -> Iterator[Block]:
 
     for name in HINGE_LIKE + PLAIN_RINGS:
         acyl = f"C(=O){HETEROARYLS[name]}"
-        yield f"Nα-({name}carbonyl)-L-Dap N-methylamide", f"CNC(=O)[C@H](CN)N{acyl}"
-        yield f"Nα-({name}carbonyl)-D-Dap N-methylamide", f"CNC(=O)[C@@H](CN)N{acyl}"
+        yield f"N2-({name}carbonyl)-L-Dap N-methylamide", f"CNC(=O)[C@H](CN)N{acyl}"
+        yield f"N2-({name}carbonyl)-D-Dap N-methylamide", f"CNC(=O)[C@@H](CN)N{acyl}"
     for name in HINGE_LIKE[:8] + PLAIN_RINGS[:5]:
         acyl = f"C(=O){HETEROARYLS[name]}"
-        yield f"Nα-({name}carbonyl)-L-Dab N-methylamide", f"CNC(=O)[C@H](CCN)N{acyl}"
+        yield f"N2-({name}carbonyl)-L-Dab N-methylamide", f"CNC(=O)[C@H](CCN)N{acyl}"
     for name in HINGE_LIKE[2:10] + PLAIN_RINGS[2:6]:
         acyl = f"C(=O){HETEROARYLS[name]}"
-        yield f"Nβ-({name}carbonyl)-L-Dap N-methylamide", f"CNC(=O)[C@H](CN{acyl})N"
+        yield f"N3-({name}carbonyl)-L-Dap N-methylamide", f"CNC(=O)[C@H](CN{acyl})N"
 
     for name in ["pyridin-4-yl", "pyridin-3-yl", "1H-pyrazol-4-yl", "2-aminopyrimidin-5-yl",
                  "1-methylpyrazol-4-yl", "thiophen-3-yl", "furan-3-yl"]:  # fmt: skip
@@ -298,7 +298,8 @@ def cycle_b() -> Iterator[Block]:
         yield f"{name}carboxylic acid", f"OC(=O){aryl}"
     for name in [
         "pyridin-3-yl", "pyridin-4-yl", "thiophen-3-yl", "1H-indol-3-yl", "1H-pyrazol-4-yl",
-        "3,5-dimethylisoxazol-4-yl", "1,3-benzodioxol-5-yl", "naphthalen-1-yl", "2-methylthiazol-4-yl",
+        "3,5-dimethylisoxazol-4-yl", "1,3-benzodioxol-5-yl", "naphthalen-1-yl",
+        "2-methylthiazol-4-yl",
     ]:  # fmt: skip
         yield f"({name})acetic acid", f"OC(=O)C{HETEROARYLS[name]}"
     for name in [
@@ -414,8 +415,8 @@ def cycle_c() -> Iterator[Block]:
         "Nip": "OC(=O)[C@H]1CCCNPC1",
         "pyrrolidine-3-carboxylic acid": "OC(=O)[C@H]1CCNPC1",
         "morpholine-2-carboxylic acid": "OC(=O)[C@@H]1CNPCCO1",
-        "trans-4-phenylpyrrolidine-3-carboxylic acid": "OC(=O)[C@H]1CNPC[C@@H]1c1ccccc1",
-        "trans-4-(4-fluorophenyl)pyrrolidine-3-carboxylic acid": "OC(=O)[C@H]1CNPC[C@@H]1c1ccc(F)cc1",
+        "trans-4-phenyl-beta-proline": "OC(=O)[C@H]1CNPC[C@@H]1c1ccccc1",
+        "trans-4-(4-fluorophenyl)-beta-proline": "OC(=O)[C@H]1CNPC[C@@H]1c1ccc(F)cc1",
         "trans-4-hydroxyproline benzyl ether": "OC(=O)[C@@H]1C[C@@H](OCc2ccccc2)CNP1",
         "trans-4-phenoxyproline": "OC(=O)[C@@H]1C[C@@H](Oc2ccccc2)CNP1",
         "cis-4-fluoroproline": "OC(=O)[C@@H]1C[C@H](F)CNP1",
@@ -433,10 +434,10 @@ def cycle_c() -> Iterator[Block]:
         "Leu": "OC(=O)[C@H](CC(C)C)NHP",
         "cyclohexylglycine": "OC(=O)[C@H](C1CCCCC1)NHP",
         "Met": "OC(=O)[C@H](CCSC)NHP",
-        "Nβ-acetyl-Dap": "OC(=O)[C@H](CNC(C)=O)NHP",
-        "Nβ-benzoyl-Dap": "OC(=O)[C@H](CNC(=O)c1ccccc1)NHP",
-        "β-homophenylalanine": "OC(=O)C[C@H](Cc1ccccc1)NHP",
-        "β-phenylalanine": "OC(=O)C[C@@H](c1ccccc1)NHP",
+        "N3-acetyl-Dap": "OC(=O)[C@H](CNC(C)=O)NHP",
+        "N3-benzoyl-Dap": "OC(=O)[C@H](CNC(=O)c1ccccc1)NHP",
+        "beta-homophenylalanine": "OC(=O)C[C@H](Cc1ccccc1)NHP",
+        "beta-phenylalanine": "OC(=O)C[C@@H](c1ccccc1)NHP",
         "cis-2-aminocyclopentanecarboxylic acid": "OC(=O)[C@@H]1CCC[C@@H]1NHP",
         "cis-3-aminocyclohexanecarboxylic acid": "OC(=O)[C@@H]1CCC[C@H](NHP)C1",
         "3-aminopiperidin-1-ylacetic acid": "OC(=O)CN1CCC[C@H](NHP)C1",
@@ -448,7 +449,7 @@ def cycle_c() -> Iterator[Block]:
             yield f"({_descriptors(canonical)})-{blocked}", canonical
     for name, smiles in {
         "Gly": "OC(=O)CNHP",
-        "β-Ala": "OC(=O)CCNHP",
+        "beta-Ala": "OC(=O)CCNHP",
         "GABA": "OC(=O)CCCNHP",
         "Aib": "OC(=O)C(C)(C)NHP",
         "1-aminocyclopropanecarboxylic acid": "OC(=O)C1(CC1)NHP",

@@ -38,7 +38,7 @@ def test_columns_that_hold_molecules_are_refused_before_memory_is_asked_for() ->
         DisynthonTables(codes([]), {"a": 500_000, "b": 500_000, "c": 10})
 
 
-def test_large_tables_do_not_overflow() -> None:
+def test_the_largest_tables_do_not_overflow() -> None:
     sizes = {"a": 60_000, "b": 15_000, "c": 1}
     tables = DisynthonTables(codes([(59_999, 14_999, 0)]), sizes)
     asked = codes([(59_999, 14_999, 0), (59_999, 14_998, 0), (0, 14_999, -1)])

@@ -233,7 +233,7 @@ def test_reagents_react_in_one_place(react, smiles: str, message: str | None) ->
 
 
 def test_broken_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LibraryError, match="reacted_a.csv"):
+    with pytest.raises(LibraryError, match=r"reacted_a\.csv"):
         Library.from_kindel(tmp_path)
     for cycle in "abc":
         (tmp_path / f"reacted_{cycle}.csv").write_text("smiles_a,product\nCN,CN[Fr]\n")

@@ -7,19 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from coursekit.data.counts import TOP_SHARE, Counts, SelectionModel, simulate_counts
+from coursekit.data.datasheet import MAPK14_PUBLISHED, top_statistics
 from coursekit.data.library import Library, molecule_hash
 from coursekit.data.paths import bundled
-from coursekit.data.sample import BUNDLED_SEED, MAPK14_PUBLISHED, top_statistics, write_sample
 from coursekit.data.schema import COLUMNS, MATRIX_COLUMNS, TARGET_COLUMNS, enrichment
 from coursekit.data.selection import validate_selection
 from coursekit.data.simulate import (
-    TOP_SHARE,
-    Counts,
-    SelectionModel,
+    BUNDLED_SEED,
     as_selection,
     draw_rows,
     simulate,
-    simulate_counts,
+    write_sample,
 )
 from coursekit.errors import LibraryError
 
@@ -76,7 +75,7 @@ def test_depth_and_zeros_of_each_replicate(counts: Counts) -> None:
 
 
 def test_counts_are_overdispersed_as_the_closed_form_says(counts: Counts) -> None:
-    """Var = mean + mean**2 (E[g**2] E[L**2] E[eps**2] / (E[g] E[L])**2 - 1) for ordinary members."""
+    """Ordinary members: var = m + m**2 (E[g**2] E[L**2] E[eps**2] / (E[g] E[L])**2 - 1), m mean."""
     plain = ~counts.binder & ~counts.matrix_binder
     model = SelectionModel()
     spread = np.exp(model.nonspecific_sigma**2) * (1 + 1 / 2) * (1 + 1 / model.dispersion_shape)
@@ -119,7 +118,7 @@ def test_matrix_binders_are_read_often_on_both_sides(counts: Counts) -> None:
 
 
 def test_binders_need_context(own: Library, counts: Counts) -> None:
-    """Most pairs of blocks that occur in a binder also occur in far more members that do not bind."""
+    """Pairs of blocks that occur in a binder occur in far more members that do not bind."""
     binder = counts.binder.reshape(own.n_a, own.n_b, own.n_c)
     for axis in range(3):
         rate = binder.mean(axis=axis)
@@ -129,7 +128,7 @@ def test_binders_need_context(own: Library, counts: Counts) -> None:
 
 
 def test_labels_come_out_in_numbers(own: Library, counts: Counts) -> None:
-    """Rows for the binder, easy and hard rules of the bundled sample, counted without the labels."""
+    """Rows for the binder, easy and hard rules, counted without the labels' own code."""
     rows, _ = draw_rows(counts, BUNDLED_SEED, 45_000, 40_000)
     a, b, c = own.positions(rows).T
     k_target, k_matrix = counts.target[rows].sum(axis=1), counts.matrix[rows].sum(axis=1)
@@ -236,7 +235,7 @@ def test_same_seed_same_files(small: Library, tmp_path: Path) -> None:
 
 
 def test_bundled_sample_is_what_the_command_makes(own: Library, counts: Counts) -> None:
-    """All counts, blocks and hashes; the SMILES of 500 rows (`test_bundled_sample_whole`: of all)."""
+    """All counts, blocks and hashes; SMILES of 500 rows (`test_bundled_sample_whole`: all)."""
     stored = pd.read_parquet(bundled("sample/selection.parquet"))
     rows, _ = draw_rows(counts, BUNDLED_SEED, 45_000, 40_000)
     assert len(stored) == len(rows)

@@ -14,6 +14,7 @@ from coursekit.data.chemistry import parent_key, scaffold
 from coursekit.data.labels import label_selection
 from coursekit.data.published_splits import PARTS, SPLIT_COLUMNS
 from coursekit.data.rules import LabelRules
+from coursekit.data.sources import kindel_dir as kindel_cache
 from coursekit.data.splits import _stratified, balanced, read_splits, split_labels
 from coursekit.errors import SelectionError, TaskError
 
@@ -221,7 +222,7 @@ def test_wrong_arguments(labels: pd.DataFrame, arguments: dict[str, object], say
         split_labels(labels, **arguments)  # type: ignore[arg-type]
 
 
-def test_splits_that_do_not_fit(tmp_path: Path) -> None:
+def test_splits_that_do_not_fit() -> None:
     table = published(100)
     assert read_splits(table, "split1", 100, None) is table
     with pytest.raises(TaskError, match="100 rows and the selection's file has 90"):
@@ -232,8 +233,11 @@ def test_splits_that_do_not_fit(tmp_path: Path) -> None:
         read_splits(table.assign(split1=["train"] * 7 + ["dev"] * 93), "split1", 100, None)
     with pytest.raises(TaskError, match='splits="mapk14_random"'):
         read_splits("random", "split1", 100, None)
-    path = tmp_path / "splits.parquet"
+    path = kindel_cache() / "splits" / "ddr1_disynthon.parquet"
+    path.parent.mkdir(parents=True)
     table.to_parquet(path)
+    by_kind = read_splits("disynthon", "split1", 100, "ddr1")
+    assert (by_kind["split1"] == table["split1"]).all()
     assert (read_splits(path, "split1", 100, None)["split1"] == table["split1"]).all()
     with pytest.raises(SelectionError, match="90"):
         read_splits(path, "split1", 90, None)

@@ -107,8 +107,10 @@ def test_histories_with_gaps_are_drawn_as_far_as_they_go(
     assert "Validation loss is 0.70, measured once." in alt
     only_train = history[history["split"] == "train"]
     assert "Validation" not in loss_curves(make_run(history=only_train)).alt
+    early = only_train.drop(columns=["auroc_easy", "auroc_hard"])
+    assert "Validation" not in loss_curves(make_run(history=early)).alt
     several = loss_curves(
-        {"a": make_run(history=only_train), "b": make_run(history=make_history([0.6, 0.7]))}
+        {"a": make_run(history=early), "b": make_run(history=make_history([0.6, 0.7]))}
     )
     assert "a: validation" not in several.alt
 

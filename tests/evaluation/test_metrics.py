@@ -140,7 +140,10 @@ def _label(frame: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_nan, "1 of 180 predictions of part 'test' are not finite numbers, first molecule test-ha"),
+        (
+            _nan,
+            "1 of 180 predictions of part 'test' are not finite numbers, first molecule test-ha",
+        ),
         (_too_large, "180 of 180"),
         (_text, "180 of 180"),
         (_twice, "molecule test-hard-59 is predicted more than once"),
@@ -204,12 +207,16 @@ def test_runs_that_cannot_be_paired_are_explained(make_run: MakeRun) -> None:
     with pytest.raises(ScoreError, match="no metric 'accuracy'"):
         paired_difference(a, a, "accuracy")
     other = make_run("b", task={"name": "other", "fingerprint": "1b" * 32, "settings": {}})
-    with pytest.raises(ScoreError, match=r"'a' and 'b'.*fingerprints 0a0a0a0a0a0a and 1b1b1b1b1b1b"):
+    with pytest.raises(
+        ScoreError, match=r"'a' and 'b'.*fingerprints 0a0a0a0a0a0a and 1b1b1b1b1b1b"
+    ):
         paired_difference(a, other)
     fewer = replace(a, name="b", predictions=a.predictions.iloc[:-2])
     with pytest.raises(ScoreError, match="2 molecules are only in the first and 0"):
         paired_difference(a, fewer)
-    relabeled = a.predictions.replace({"molecule_id": {"test-easy-0": "x", "test-hard-0": "test-e"}})
+    relabeled = a.predictions.replace(
+        {"molecule_id": {"test-easy-0": "x", "test-hard-0": "test-e"}}
+    )
     relabeled = relabeled.replace({"molecule_id": {"x": "test-hard-0", "test-e": "test-easy-0"}})
     with pytest.raises(ScoreError, match=r"2 molecules have another label, first test-easy-0"):
         paired_difference(a, replace(a, name="b", predictions=relabeled))

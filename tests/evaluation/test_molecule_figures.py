@@ -44,7 +44,9 @@ def test_exactly_the_differing_atoms_are_ringed(labelled: pd.DataFrame) -> None:
     assert _rings(picture) == [2, 3]
     patches = [patch for axes in picture.figure.axes for patch in axes.patches]
     assert not any(patch.get_fill() for patch in patches), "a shape, not a colored patch"
-    assert "they share 27 atoms, 2 are only in the negative and 3 only in the binder." in picture.alt
+    assert (
+        "they share 27 atoms, 2 are only in the negative and 3 only in the binder." in picture.alt
+    )
     assert MORPHOLINE in picture.alt
     assert "similarity 0.81" in picture.alt
     assert picture.alt.endswith("Why a negative: Shares blocks A and B.")
@@ -61,6 +63,24 @@ def test_the_same_molecule_has_nothing_to_ring() -> None:
     pair = _Pair(MORPHOLINE, MORPHOLINE)
     assert pair.alike
     assert pair.differing(0) == pair.differing(1) == []
+
+
+def test_of_stereoisomers_the_centers_that_differ_are_ringed() -> None:
+    pair = _Pair("C[C@H](N)C(=O)N[C@@H](C)CO", "C[C@H](N)C(=O)N[C@H](C)CO")
+    assert pair.differing(0) == pair.differing(1) == [6]
+    assert pair.words() == "they share all 10 atoms and differ in 1 stereocenter."
+
+
+def test_a_ring_that_bridges_shared_parts_keeps_its_bonds() -> None:
+    """Piperidine against pyrrolidine, with the same neighbors on both sides."""
+    pair = _Pair(
+        "CNC(=O)CNC(=O)[C@@H]1CCCN(C(=O)c2cccc(Cl)c2)C1",
+        "CNC(=O)CNC(=O)[C@@H]1CCCN1C(=O)c1cccc(Cl)c1",
+    )
+    place = pair.molecules[0].GetConformer().GetAtomPosition
+    for bond in pair.molecules[0].GetBonds():
+        length = (place(bond.GetBeginAtomIdx()) - place(bond.GetEndAtomIdx())).Length()
+        assert abs(length - 1.5) < 0.1
 
 
 def test_the_shared_part_is_drawn_alike() -> None:

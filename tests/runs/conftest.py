@@ -43,9 +43,7 @@ def _history(epochs: int, steps: int, seed: int) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., Run]:
-    def make(
-        n: int = 20, epochs: int = 3, steps: int = 10, seed: int = 0, **changed: Any
-    ) -> Run:
+    def make(n: int = 20, epochs: int = 3, steps: int = 10, seed: int = 0, **changed: Any) -> Run:
         fields: dict[str, Any] = {
             "name": "FullFinetune",
             "history": _history(epochs, steps, seed),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import json
 import pickle
@@ -27,7 +28,11 @@ SMALLEST = 3e-45  # two units of the smallest float32
 scores = st.floats(-1e30, 1e30, allow_nan=False)
 fractions = st.one_of(st.floats(0, 1), st.just(np.nan))
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text("aé ,"),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(-1e9, 1e9)
+    | st.text("aé ,"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=3), inner),
     max_leaves=8,
 )
@@ -40,7 +45,9 @@ def runs(draw: st.DrawFn) -> Run:
     predictions = pd.DataFrame(
         {
             "molecule_id": pd.Series([f"m{i}" for i in range(n)], dtype="str"),
-            "part": pd.Series([draw(st.sampled_from(["valid", "test"])) for _ in kinds], dtype="str"),
+            "part": pd.Series(
+                [draw(st.sampled_from(["valid", "test"])) for _ in kinds], dtype="str"
+            ),
             "negative_set": pd.Series(kinds, dtype="str"),
             "label": np.array([kind == "" for kind in kinds], dtype="int8"),
             "score": np.array([draw(scores) for _ in kinds], dtype="float64"),
@@ -56,7 +63,7 @@ def runs(draw: st.DrawFn) -> Run:
             **{name: [draw(fractions) for _ in range(m)] for name in records.METRIC_COLUMNS},
             "learning_rate.block 0": [draw(st.floats(0, 1)) for _ in range(m)],
         }
-    ).astype({name: "float64" for name in ("loss", *records.METRIC_COLUMNS)})
+    ).astype(dict.fromkeys(("loss", *records.METRIC_COLUMNS), "float64"))
     return Run(
         name="a run",
         history=history,
@@ -70,7 +77,7 @@ def runs(draw: st.DrawFn) -> Run:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(runs())
 def test_a_run_comes_back_within_the_stated_rounding(run: Run) -> None:
     back = Run.from_record(decode_record(encode_record(run)))
@@ -90,7 +97,9 @@ def test_a_run_comes_back_within_the_stated_rounding(run: Run) -> None:
     assert back.record() == run.record(), "rounding twice changes nothing more"
 
 
-def test_scores_are_the_same_to_the_last_bit_after_the_journey(make_run: Callable[..., Run]) -> None:
+def test_scores_are_the_same_to_the_last_bit_after_the_journey(
+    make_run: Callable[..., Run],
+) -> None:
     run = make_run(n=200)
     back = Run.from_record(decode_record(encode_record(run)))
     pd.testing.assert_frame_equal(back.scores().table, run.scores().table, check_exact=True)
@@ -143,9 +152,7 @@ def test_a_record_too_large_says_what_it_holds(make_run: Callable[..., Run]) -> 
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf, 1e39])
-def test_scores_that_are_not_finite_are_refused(
-    make_run: Callable[..., Run], score: float
-) -> None:
+def test_scores_that_are_not_finite_are_refused(make_run: Callable[..., Run], score: float) -> None:
     predictions = make_run().predictions.copy()
     predictions.loc[7, "score"] = score
     with pytest.raises(RecordError, match=r"predictions.score\[7\]"):
@@ -333,6 +340,11 @@ def test_encode_takes_a_record_too_and_checks_it(make_run: Callable[..., Run]) -
         encode_record(run.record() | {"extra": 1})
 
 
+@pytest.fixture(scope="module")
+def small_record(make_run: Callable[..., Run]) -> dict[str, Any]:
+    return make_run(n=1, epochs=1, steps=1).record()
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
@@ -340,16 +352,13 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(field=st.sampled_from(records._FIELDS), value=json_values)
 def test_any_value_in_any_field_gives_a_run_or_a_record_error(
-    make_run: Callable[..., Run], field: str, value: Any
+    small_record: dict[str, Any], field: str, value: Any
 ) -> None:
-    record = make_run(n=1, epochs=1, steps=1).record() | {field: value}
-    try:
-        assert isinstance(Run.from_record(record), Run)
-    except RecordError as error:
-        assert str(error).startswith("record: ")
+    with contextlib.suppress(RecordError):  # any other error fails the test
+        assert isinstance(Run.from_record(small_record | {field: value}), Run)
 
 
 def test_columns_with_missing_values_of_every_kind_become_null(
@@ -370,3 +379,14 @@ def test_predictions_without_a_column_cannot_be_recorded(make_run: Callable[...,
         make_run(predictions=run.predictions.drop(columns="score")).record()
     with pytest.raises(RecordError, match="history lacks"):
         make_run(history=pd.DataFrame({"step": [1]})).record()
+
+
+def test_a_run_interrupted_before_any_validation_is_recorded(make_run: Callable[..., Run]) -> None:
+    started = (
+        make_run().history.query("split == 'train'").drop(columns=list(records.METRIC_COLUMNS))
+    )
+    back = Run.from_record(make_run(history=started).record()).history
+    assert len(back) == len(started)
+    assert back[list(records.METRIC_COLUMNS)].isna().all(axis=None)
+    nothing = Run.from_record(make_run(history=pd.DataFrame()).record()).history
+    pd.testing.assert_frame_equal(nothing, records.empty_history())
