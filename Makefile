@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint format bench lessons site doctor clean
+.PHONY: help demo readme test lint format bench lessons site doctor clean
 
 help:
 	@echo "make demo     train and compare on the bundled sample; writes report/report.html"
@@ -25,6 +25,10 @@ help:
 
 demo: .venv/base
 	$(BIN)/coursekit demo --out report
+
+readme: .venv/base
+	$(BIN)/coursekit demo --out report
+	$(BIN)/python docs/make_demo_files.py report
 
 doctor: .venv/base
 	$(BIN)/coursekit doctor

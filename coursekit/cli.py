@@ -105,7 +105,7 @@ def simulate(seed: int, out: Path) -> None:
 @click.option("-n", "number", default=120_000, show_default=True, help="Distinct molecules.")
 @click.option("--seed", default=20, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A .smi file.")
-def enumerate(number: int, seed: int, out: Path) -> None:  # noqa: A001
+def enumerate(number: int, seed: int, out: Path) -> None:
     """Write random members of the bundled library as SMILES, for pretraining."""
     from coursekit.data.library import Library
     from coursekit.storage import atomic_file

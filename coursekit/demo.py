@@ -15,16 +15,22 @@ if TYPE_CHECKING:
 
 BASELINES = {"fingerprints, logistic": "logistic", "fingerprints, forest": "forest"}
 REFERENCE = "frozen"
+# [CLS] has no task in masked-token pretraining; the mean of all tokens serves frozen embeddings
+# better (valid part, easy negatives: AUROC 0.78 against 0.68), and a comparison should be fair.
+POOLING = "mean"
 
 
 def strategies() -> dict[str, tuple[FinetuneStrategy, int]]:
-    """The three approaches of the course, with the number of epochs of each."""
+    """The three approaches of the course, with the number of epochs of each.
+
+    Learning rates and epochs were chosen on the valid part of the bundled sample.
+    """
     from coursekit.training import FullFinetune, HeadOnlyFinetune, ProgressiveUnfreeze
 
     return {
         "frozen": (HeadOnlyFinetune(), 60),
-        "fine-tuned": (FullFinetune(lr=1e-3), 10),
-        "progressive": (ProgressiveUnfreeze(lr=1e-3), 12),
+        "fine-tuned": (FullFinetune(lr=1e-3), 6),
+        "progressive": (ProgressiveUnfreeze(lr=1e-3), 10),
     }
 
 
@@ -61,7 +67,7 @@ def run_demo(
         say(f"[{len(runs) + 1} of {steps}] {name}")
         runs[name] = fingerprint_baseline(task, kind, seed=seed)
     for name, (strategy, epochs) in todo.items():
-        model = load_classifier(encoder, seed=seed)
+        model = load_classifier(encoder, pooling=POOLING, seed=seed)
         say(f"[{len(runs) + 1} of {steps}] {name}: {epochs} epochs of {type(strategy).__name__}")
         folder = out / "runs" / f"{name}-{task.fingerprint[:8]}-{seed}"
         runs[name] = strategy.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=folder)
@@ -69,7 +75,6 @@ def run_demo(
         say(f"    hard AUROC {hard:.3f}, {runs[name].cost['seconds']:.0f} s of training")
     comparison = compare({name: runs[name] for name in [*todo, *BASELINES]})
     say(f"\n{comparison}\n")
-    say(comparison.verdict(REFERENCE))
     page = _write(out, comparison, task, encoder)
     say(f"\nReport: {page} ({(time.monotonic() - began) / 60:.1f} minutes)")
     return comparison
@@ -86,7 +91,7 @@ def _write(out: Path, comparison: Comparison, task: BindingTask, encoder: str) -
     from coursekit.evaluation.report import Section, write_report
     from coursekit.models import load_classifier
 
-    model = load_classifier(encoder)
+    model = load_classifier(encoder, pooling=POOLING)
     trained = strategies()
     plans = {name: strategy.plan(model, epochs) for name, (strategy, epochs) in trained.items()}
     pictures = {
@@ -100,6 +105,7 @@ def _write(out: Path, comparison: Comparison, task: BindingTask, encoder: str) -
         picture.save(out / f"{name}.png")
     for name, run in comparison.runs.items():
         run.save(out / "records" / name.replace(", ", "-"))
+    (out / "comparison.txt").write_text(f"{comparison}\n", encoding="utf-8")
     (out / "comparison.csv").write_text(comparison.to_csv(), encoding="utf-8")
     return write_report(
         out / "report.html",

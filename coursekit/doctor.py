@@ -168,7 +168,9 @@ def _memory() -> Finding:
         return Finding("memory", "unknown on this system", "note")
     gib = limit / GIB
     if gib < 3:
-        return Finding("memory", f"{gib:.1f} GiB", "note", "take batch_size=8 and the quick profile")
+        return Finding(
+            "memory", f"{gib:.1f} GiB", "note", "take batch_size=8 and the quick profile"
+        )
     return Finding("memory", f"{gib:.1f} GiB")
 
 

@@ -22,6 +22,7 @@ class Interruptible:
         self._before: Any = None
 
     def __enter__(self) -> Interruptible:
+        self.asked = False
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._note)
         return self

@@ -49,6 +49,7 @@ def save_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: An
     Raises:
         OSError: if the disk is full or the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,10 @@ def save_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: An
         owned = {
             name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
         }
-        save_file(owned, temporary / "tensors.safetensors")
+        try:
+            save_file(owned, temporary / "tensors.safetensors")
+        except SafetensorError as error:  # a full disk too comes as this, which is no OSError
+            raise OSError(f"{target} cannot be written: {error}") from error
         write_json(temporary / "facts.json", facts)
         if target.exists():
             shutil.rmtree(target)

@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def _shared(name: str) -> Path:
     folder = Path(os.environ.get("COURSEKIT_SHARED", ROOT.parent / "shared")) / "data" / name
     if not folder.is_dir():
-        pytest.skip(f"real data is not here ({folder}): set COURSEKIT_SHARED to the folder that holds data/")
+        pytest.skip(
+            f"real data is not here ({folder}): set COURSEKIT_SHARED to the folder that holds data/"
+        )
     return folder
 
 

@@ -38,13 +38,15 @@ def encode(
         N int64 arrays, each as long as its molecule.
 
     Raises:
-        EncoderError: if the tokenizer knows none of a molecule's characters.
+        EncoderError: if the tokenizer knows none of a molecule's characters, or if something is
+            no string.
     """
+    smiles = _strings(smiles)
     limit = min(max_tokens or 10**6, tokenizer.model_max_length)
     encoded: list[list[int]] = []
     # In portions: the tokenizer's own result takes about 8 kB a molecule until it is let go.
     for start in range(0, len(smiles), PORTION):
-        portion = list(smiles[start : start + PORTION])
+        portion = smiles[start : start + PORTION]
         encoded += tokenizer(portion, return_attention_mask=False, verbose=False)["input_ids"]
     long = [i for i, ids in enumerate(encoded) if len(ids) > limit]
     if long:
@@ -63,6 +65,18 @@ def encode(
             encoded[i] = ids
     _check_known(tokenizer, smiles, encoded)
     return [np.asarray(ids, dtype=np.int64) for ids in encoded]
+
+
+def _strings(smiles: Sequence[str]) -> list[str]:
+    if isinstance(smiles, str):
+        raise EncoderError(
+            f"encode: a list of SMILES is expected, not one string; give [{smiles!r}]"
+        )
+    smiles = list(smiles)
+    wrong = next((i for i, s in enumerate(smiles) if not isinstance(s, str)), None)
+    if wrong is not None:
+        raise EncoderError(f"encode: molecule {wrong} is {smiles[wrong]!r}; a SMILES is expected")
+    return smiles
 
 
 def _check_known(

@@ -152,7 +152,7 @@ def _mark_phases(axes: Axes, plan: pd.DataFrame, places: list[float]) -> None:
     if len(names) <= 6 and all(name.isdigit() for name in names):
         names = [f"phase {name}" for name in names]
     elif len(names) > 6 or max(map(len, names)) > 10:  # long names would run into each other
-        names = [str(number + 1) for number in range(len(names))]
+        names = [str(number) for number in range(len(names))]  # as the plan's table counts
         axes.set_xlabel("epoch (above: number of the phase)")
     for left, right, name in zip(edges[:-1], edges[1:], names, strict=True):
         if left != edges[0]:

@@ -164,6 +164,8 @@ def scores_figure(comparison: Comparison) -> Picture:
         one.set_ylim(-0.55, len(names) - 0.45)
         one.grid(axis="y", visible=False)
         low, high = one.get_xlim()
+        ticks = [tick for tick in one.get_xticks() if low <= tick <= 1]
+        one.set_xticks(ticks)
         one.set_xlim(low, high + 0.24 * (high - low))  # room for the numbers
     for name in names:
         cells = [

@@ -1,5 +1,6 @@
 """Encoders with a head: the tokenizer, the blocks of any encoder, the classifier, pretraining."""
 
-from coursekit.models.classifier import Classifier, load_classifier
+from coursekit.models.classifier import Classifier
+from coursekit.models.hub import load_classifier
 
 __all__ = ["Classifier", "load_classifier"]

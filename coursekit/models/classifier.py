@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from coursekit.data.batches import bucketed_batches, encode, pad
-from coursekit.data.paths import bundled
 from coursekit.errors import EncoderError
 from coursekit.models.blocks import find_parts, masked_mean
-from coursekit.models.tokenizer import repair_chemberta
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Pooling = Literal["cls", "mean"]
-
-# Hubs' copies, in safetensors, of encoders whose own repository holds a pickle only.
-SAFE_COPIES = {
-    "DeepChem/ChemBERTa-77M-MLM": "yzimmermann/ChemBERTa-77M-MLM-safetensors",
-}
 
 
 class Classifier(nn.Module):
@@ -65,8 +56,9 @@ class Classifier(nn.Module):
         self.pooling = pooling
         self.name = name
         self.fitted: list[str] = []
-        linear = nn.Linear(int(encoder.config.hidden_size), 1)
-        with _seeded(seed):
+        # Made without drawing weights: the caller's random numbers stay as they are.
+        linear = nn.utils.skip_init(nn.Linear, int(encoder.config.hidden_size), 1)
+        with seeded(seed):
             nn.init.normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
         self.head = nn.Sequential(nn.Dropout(dropout), linear)
@@ -204,112 +196,15 @@ def weights_digest(tensors: dict[str, torch.Tensor], *more: str) -> str:
     digest = hashlib.sha256("\n".join(more).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
-def load_classifier(
-    encoder: str | Path = "coursekit-mini",
-    pooling: Pooling = "cls",
-    seed: int = 0,
-    dropout: float = 0.1,
-    device: str | None = None,
-) -> Classifier:
-    """Load a pretrained encoder and put a fresh head on it.
-
-    Args:
-        encoder: ``"coursekit-mini"``, the bundled one; a Hugging Face id such as
-            ``"DeepChem/ChemBERTa-77M-MLM"``; or a folder. Weights are read from safetensors only.
-        pooling: ``"cls"`` or ``"mean"`` (over real tokens).
-        seed: of the head's weights.
-        dropout: on the pooled vector, in training.
-        device: ``"cuda"`` where there is one, else ``"cpu"``.
-
-    Raises:
-        EncoderError: if there is no such encoder, it has no safetensors, or no blocks are found.
-    """
-    source, name = _locate(encoder)
-    tokenizer = repair_chemberta(_load_tokenizer(source, name))
-    model = Classifier(_load_encoder(source, name), tokenizer, pooling, dropout, name, seed)
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _locate(encoder: str | Path) -> tuple[str, str]:
-    if str(encoder) == "coursekit-mini":
-        return str(bundled("coursekit-mini")), "coursekit-mini"
-    path = Path(encoder).expanduser()
-    if path.is_dir():
-        return str(path), path.resolve().name
-    name = str(encoder)
-    if isinstance(encoder, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise EncoderError(f"load_classifier: there is no folder {path}")
-    copy = SAFE_COPIES.get(name)
-    if copy:
-        warnings.warn(
-            f"{name} is published as a pickle only; its safetensors copy {copy} is loaded instead",
-            stacklevel=3,
-        )
-    return copy or name, name
-
-
-def _load_tokenizer(source: str, name: str) -> PreTrainedTokenizerFast:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"load_classifier: no tokenizer for {name!r} ({_first_line(error)}). Give a hub id, a "
-            "folder with tokenizer.json, or 'coursekit-mini'; without a network only what is "
-            "already in the Hugging Face cache can be loaded."
-        ) from error
-
-
-def _load_encoder(source: str, name: str) -> PreTrainedModel:
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    # The masked-token head of a pretrained file is left behind on purpose; that is no news.
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        loaded: Any = (
-            AutoModel.from_pretrained(
-                source, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
-            )
-            if _takes_dtype()
-            else AutoModel.from_pretrained(
-                source, use_safetensors=True, torch_dtype=torch.float32, trust_remote_code=False
-            )
-        )
-    except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"load_classifier: {name!r} cannot be loaded ({_first_line(error)}). Weights are read "
-            "from safetensors only: choose a repository or folder that has model.safetensors."
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-    return loaded
-
-
-def _takes_dtype() -> bool:
-    """Transformers 4.56 renamed ``torch_dtype``."""
-    import transformers
-
-    major, minor = (int(x) for x in transformers.__version__.split(".")[:2])
-    return (major, minor) >= (4, 56)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
-
-
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from this seed inside the block; the caller's random numbers stay as they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -1,15 +1,11 @@
 """Masked-token pretraining of a small SMILES encoder, from any file of SMILES.
 
-The encoder is a ModernBERT (Warner et al. 2024, arXiv 2412.13663): rotary positions, pre-norm and
-gated feed-forward layers learn faster per second than a BERT of the same size. 30% of the tokens
-are masked, which served small SMILES encoders better than 15% (MolEncoder, fabikru 2025).
+30% of the tokens are masked, which served small SMILES encoders better than 15% (MolEncoder,
+fabikru 2025). The encoder is the ModernBERT of ``small_encoder``.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coursekit.data.batches import bucketed_batches, encode, pad
-from coursekit.errors import EncoderError
+from coursekit.errors import EncoderError, TrainingError
+from coursekit.interrupt import Interruptible
+from coursekit.models.corpus import Corpus, read_corpus
+from coursekit.models.masking import mask_tokens, masked_token_scores
+from coursekit.models.model_card import write_card
+from coursekit.models.pretrain_state import restore, save
+from coursekit.models.small_encoder import build_model, save_encoder
 from coursekit.models.tokenizer import MAX_TOKENS, train_tokenizer
-from coursekit.storage import load_state, save_state, states
+from coursekit.storage import write_json
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-IGNORED = -100
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class PretrainSettings:
         mask_share: share of the tokens to be guessed.
         holdout: molecules kept out of every file to measure on.
         seed: of weights, order and masks.
+
+    Raises:
+        EncoderError: if a size or a share cannot be.
     """
 
     blocks: int = 6
@@ -61,154 +64,17 @@ class PretrainSettings:
     holdout: int = 2000
     seed: int = 0
 
-
-@dataclass(frozen=True)
-class Corpus:
-    """One file of SMILES, split into what is trained on and what is measured on."""
-
-    name: str
-    sha256: str
-    train: list[str] = field(repr=False)
-    heldout: list[str] = field(repr=False)
-
-
-def read_smiles(path: str | Path) -> list[str]:
-    """Read a file of SMILES: one a line (``.smi``, ``.txt``, also ``.gz``) or a csv with a header.
-
-    In a csv the column ``smiles`` is taken; elsewhere the first word of each line.
-
-    Raises:
-        EncoderError: if the file is missing, is not text, or holds no SMILES.
-    """
-    path = Path(path)
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="ascii") as lines:
-            rows = [line.strip() for line in lines if line.strip()]
-    except FileNotFoundError:
-        raise EncoderError(f"read_smiles: there is no file {path}") from None
-    except (UnicodeDecodeError, OSError, EOFError) as error:
-        raise EncoderError(f"read_smiles: {path} is not a text file of SMILES: {error}") from error
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".csv") and rows:
-        import pandas as pd
-
-        frame = pd.read_csv(path)
-        if "smiles" not in frame:
+    def __post_init__(self) -> None:
+        for name in ("blocks", "hidden", "heads", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise EncoderError(
+                    f"PretrainSettings: {name} is {getattr(self, name)}; at least 1 is expected"
+                )
+        if not 0 < self.mask_share < 1:
             raise EncoderError(
-                f"read_smiles: {path} has columns {list(frame)}; one of them must be 'smiles'"
+                f"PretrainSettings: mask_share is {self.mask_share}; a share between 0 and 1, "
+                "such as 0.3, is expected"
             )
-        return [str(s) for s in frame["smiles"].dropna()]
-    if not rows:
-        raise EncoderError(f"read_smiles: {path} is empty; one SMILES a line is expected")
-    return [row.split()[0] for row in rows]
-
-
-def read_corpus(path: str | Path, holdout: int, seed: int) -> Corpus:
-    """Read one file and set ``holdout`` molecules aside (at most a tenth of the file)."""
-    smiles = list(dict.fromkeys(read_smiles(path)))
-    order = np.random.default_rng([seed, 1]).permutation(len(smiles))
-    n = min(holdout, len(smiles) // 10)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    shuffled = [smiles[i] for i in order]
-    return Corpus(Path(path).name, digest, shuffled[n:], shuffled[:n])
-
-
-def build_model(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) -> PreTrainedModel:
-    """A ModernBERT with masked-token head and random weights, all blocks with full attention."""
-    import torch
-    from transformers import ModernBertConfig, ModernBertForMaskedLM
-
-    torch.manual_seed(settings.seed)
-    config = ModernBertConfig(
-        vocab_size=-(-len(tokenizer) // 8) * 8,
-        hidden_size=settings.hidden,
-        num_hidden_layers=settings.blocks,
-        num_attention_heads=settings.heads,
-        intermediate_size=2 * settings.hidden,
-        max_position_embeddings=tokenizer.model_max_length,
-        global_attn_every_n_layers=1,
-        global_rope_theta=10_000.0,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.cls_token_id,
-        eos_token_id=tokenizer.sep_token_id,
-        cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id,
-        attn_implementation="sdpa",
-    )
-    return ModernBertForMaskedLM(config)
-
-
-def mask_tokens(
-    ids: torch.Tensor, special: torch.Tensor, share: float, mask_id: int, vocabulary: int, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hide tokens and say which to guess (BERT's rule: 80% [MASK], 10% random, 10% left as is).
-
-    Args:
-        ids: token ids (B, T).
-        special: True where a token is never masked (B, T).
-        share: of the other tokens, how many are to be guessed.
-        mask_id: id of [MASK].
-        vocabulary: number of tokens to draw random ones from.
-        seed: same seed, same masks.
-
-    Returns:
-        Corrupted ids (B, T) and labels (B, T), the latter -100 where nothing is to be guessed.
-    """
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    draw = torch.rand(ids.shape, generator=generator)
-    chosen = (draw < share) & ~special
-    labels = torch.where(chosen, ids, IGNORED)
-    fate = torch.rand(ids.shape, generator=generator)
-    random_ids = torch.randint(vocabulary, ids.shape, generator=generator)
-    corrupted = torch.where(chosen & (fate < 0.8), mask_id, ids)
-    corrupted = torch.where(chosen & (fate >= 0.9), random_ids, corrupted)
-    return corrupted, labels
-
-
-def masked_token_scores(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    smiles: Sequence[str],
-    mask_share: float = 0.3,
-    seed: int = 0,
-    batch_size: int = 256,
-) -> dict[str, float]:
-    """Loss (nats per masked token) and accuracy on held-out molecules, with fixed masks."""
-    import torch
-
-    device = next(model.parameters()).device
-    tokens = encode(tokenizer, smiles)
-    lengths = np.array([len(t) for t in tokens])
-    special = torch.tensor(sorted(tokenizer.all_special_ids))
-    loss, right, count = 0.0, 0, 0
-    model.eval()
-    with torch.inference_mode():
-        for number, rows in enumerate(bucketed_batches(lengths, batch_size)):
-            ids, mask = pad([tokens[i] for i in rows], tokenizer.pad_token_id)
-            corrupted, labels = mask_tokens(
-                ids,
-                torch.isin(ids, special),
-                mask_share,
-                tokenizer.mask_token_id,
-                len(tokenizer),
-                seed * 1_000_003 + number,
-            )
-            logits = (
-                model(input_ids=corrupted.to(device), attention_mask=mask.to(device))
-                .logits.float()
-                .cpu()
-            )
-            chosen = labels != IGNORED
-            wanted = labels[chosen]
-            loss += float(
-                torch.nn.functional.cross_entropy(logits[chosen], wanted, reduction="sum")
-            )
-            right += int((logits[chosen].argmax(-1) == wanted).sum())
-            count += int(chosen.sum())
-    return {"loss": loss / count, "accuracy": right / count, "masked_tokens": count}
 
 
 def pretrain(
@@ -220,13 +86,14 @@ def pretrain(
 ) -> dict[str, Any]:
     """Pretrain an encoder and write it as a plain Hugging Face folder.
 
-    Interrupted, it leaves its state in ``folder/training``; called again with the same settings
-    and files it goes on from there and ends with the same weights (on a CPU, bit for bit).
+    Interrupted or killed, it leaves its state in ``folder/training``; called again with the same
+    settings and files it goes on from there and ends with the same weights (on a CPU, bit for
+    bit). Ctrl-C is heeded between two steps, and the state is saved then.
 
     Args:
         files: files of SMILES, see ``read_smiles``.
-        folder: receives ``config.json``, ``model.safetensors``, the tokenizer and
-            ``pretraining.json`` (settings, data, scores).
+        folder: receives ``config.json``, ``model.safetensors``, the tokenizer,
+            ``pretraining.json`` (settings, data, scores) and the model card ``README.md``.
         settings: size and length of the training.
         save_every: seconds between saved states.
         report: takes a line of progress.
@@ -236,15 +103,17 @@ def pretrain(
 
     Raises:
         EncoderError: if a file cannot be read, or the saved state is of other settings or files.
+        TrainingError: if the loss is no longer a finite number.
+        KeyboardInterrupt: after ctrl-C, when the state is saved.
     """
     import torch
 
     folder = Path(folder)
-    corpora = [read_corpus(file, settings.holdout, settings.seed) for file in files]
+    corpora = _read_all(files, settings)
     heldout = {s for corpus in corpora for s in corpus.heldout}
     smiles = list(dict.fromkeys(s for c in corpora for s in c.train if s not in heldout))
     tokenizer = train_tokenizer(smiles, max_tokens=MAX_TOKENS)
-    model = build_model(tokenizer, settings)
+    model = build_model(tokenizer, settings.blocks, settings.hidden, settings.heads, settings.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
     report(
@@ -261,18 +130,14 @@ def pretrain(
         "files": {c.name: c.sha256 for c in corpora},
     }
     state_folder = folder / "training"
-    step, seconds = _resume(model, optimizer, state_folder, identity, report)
+    step, seconds = restore(model, optimizer, state_folder, identity, report)
     special = torch.tensor(sorted(tokenizer.all_special_ids))
-    clock = _Clock(seconds)
+    clock = _Clock(seconds, step)
     saved = time.monotonic()
     recent: list[torch.Tensor] = []
 
-    def save() -> None:
-        facts = {**identity, "step": step, "seconds": clock.seconds}
-        save_state(state_folder, step, _tensors(model, optimizer), facts)
-
     model.train()
-    try:
+    with Interruptible() as ctrl_c:
         for rows in _batches_from(lengths, settings, step, total, steps_per_epoch):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _warm_cosine(step, total, settings.warmup)
@@ -298,19 +163,18 @@ def pretrain(
             step += 1
             recent.append(loss.detach())
             if step % 100 == 0 or step == total:
+                mean = _finite(torch.stack(recent).mean().item(), step)
                 left = clock.left(step, total)
                 report(
-                    f"step {step:,} of {total:,}, loss {torch.stack(recent).mean().item():.3f}, "
-                    f"about {left / 60:.0f} min left"
+                    f"step {step:,} of {total:,}, loss {mean:.3f}, about {left / 60:.0f} min left"
                 )
                 recent.clear()
-                if time.monotonic() - saved > save_every:
-                    save()
-                    saved = time.monotonic()
-    except KeyboardInterrupt:
-        save()
-        report(f"interrupted at step {step:,}; the same command goes on from here")
-        raise
+            if ctrl_c.asked or step == total or time.monotonic() - saved > save_every:
+                save(model, optimizer, state_folder, identity, step, clock.seconds)
+                saved = time.monotonic()
+            if ctrl_c.asked:
+                report(f"interrupted at step {step:,}; the same command goes on from here")
+                raise KeyboardInterrupt
     scores = {
         c.name: masked_token_scores(model, tokenizer, c.heldout, settings.mask_share)
         for c in corpora
@@ -328,27 +192,32 @@ def pretrain(
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     save_encoder(model, tokenizer, folder)
-    (folder / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "pretraining.json", facts)
+    write_card(folder)
     for name, score in scores.items():
         report(f"held-out {name}: loss {score['loss']:.3f}, accuracy {score['accuracy']:.3f}")
     return facts
 
 
-def save_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write model and tokenizer so that transformers 4.48 and 5.x load them without coursekit."""
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
-    # Class names that only the newest transformers knows would lock out the others.
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("model_type") == "modernbert" and "rope_parameters" in config:
-        # transformers 4 reads the rotary base under its older name.
-        config["global_rope_theta"] = config["rope_parameters"]["full_attention"]["rope_theta"]
-        path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+def _read_all(files: Sequence[str | Path], settings: PretrainSettings) -> list[Corpus]:
+    corpora = [read_corpus(file, settings.holdout, settings.seed) for file in files]
+    names = [corpus.name for corpus in corpora]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise EncoderError(
+            f"pretrain: two files are called {twice[0]!r}; scores and the model card go by file "
+            "name, so rename one"
+        )
+    return corpora
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"pretrain: the loss is {loss} at step {step:,}. Choose a lower learning rate, and "
+            "another folder."
+        )
+    return loss
 
 
 @dataclass
@@ -356,18 +225,15 @@ class _Clock:
     """Seconds spent in all sittings, and an estimate of those to come from this one's pace."""
 
     before: float
+    first_step: int
     start: float = field(default_factory=time.monotonic)
-    first_step: int | None = None
 
     @property
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.start
 
     def left(self, step: int, total: int) -> float:
-        if self.first_step is None:
-            self.first_step = step - 100
-        done = max(step - self.first_step, 1)
-        return (time.monotonic() - self.start) / done * (total - step)
+        return (time.monotonic() - self.start) / (step - self.first_step) * (total - step)
 
 
 def _optimizer(model: PreTrainedModel, settings: PretrainSettings) -> torch.optim.Optimizer:
@@ -402,47 +268,6 @@ def _warm_cosine(step: int, total: int, warmup: float) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-def _tensors(model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        for name, value in moments.items():
-            tensors[f"optimizer.{index}.{name}"] = value
-    return tensors
-
-
-def _resume(
-    model: PreTrainedModel,
-    optimizer: torch.optim.Optimizer,
-    folder: Path,
-    identity: dict[str, Any],
-    report: Callable[[str], None],
-) -> tuple[int, float]:
-    for state in reversed(states(folder)):
-        try:
-            tensors, facts = load_state(state)
-        except (OSError, ValueError) as error:
-            report(f"{state.name} cannot be read ({error}); trying the one before")
-            continue
-        for key, value in identity.items():
-            if facts[key] != value:
-                raise EncoderError(
-                    f"pretrain: {folder} holds a state of other {key}: {facts[key]}, asked for "
-                    f"{value}. Give the same {key} to go on, or another folder to start anew."
-                )
-        model.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
-        saved = optimizer.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, moment = name.split(".")
-                saved["state"].setdefault(int(index), {})[moment] = value
-        optimizer.load_state_dict(saved)
-        report(f"going on from step {facts['step']:,}")
-        return int(facts["step"]), float(facts["seconds"])
-    return 0, 0.0
 
 
 def _has_bf16() -> bool:

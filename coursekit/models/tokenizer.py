@@ -54,12 +54,10 @@ def train_tokenizer(
     """
     counts: Counter[str] = Counter()
     for line in smiles:
-        counts.update(piece for piece in split_atoms(line) if len(piece) > 1)
+        counts.update(split_atoms(line))
     if not counts:
-        raise EncoderError(
-            "train_tokenizer: no atom of several characters in the corpus; is it a file of SMILES?"
-        )
-    atoms = sorted(atom for atom, n in counts.items() if n >= min_count)
+        raise EncoderError("train_tokenizer: there is no molecule in the corpus")
+    atoms = sorted(atom for atom, n in counts.items() if n >= min_count and len(atom) > 1)
     return _build(atoms, max_tokens)
 
 
@@ -123,6 +121,7 @@ def repair_chemberta(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerF
     import json
 
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
 
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
     model = spec["model"]
@@ -136,5 +135,10 @@ def repair_chemberta(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerF
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(ATOM_PATTERN), behavior="isolated")
     backend.decoder = decoders.Fuse()
     backend.post_processor = tokenizer.backend_tokenizer.post_processor
-    tokenizer._tokenizer = backend
-    return tokenizer
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        **tokenizer.special_tokens_map,
+        model_max_length=tokenizer.model_max_length,
+        clean_up_tokenization_spaces=False,
+        padding_side=tokenizer.padding_side,
+    )

@@ -1,6 +1,7 @@
 """Who trains, how fast, until when: phases, strategies and the loop that runs them."""
 
-from coursekit.training.phases import Phase, Plan
+from coursekit.training.phases import Phase
+from coursekit.training.plan import Plan
 from coursekit.training.strategies import (
     FinetuneStrategy,
     FullFinetune,

@@ -16,6 +16,7 @@ from coursekit.interrupt import Interruptible
 from coursekit.runs import Run
 from coursekit.training.precision import autocast
 from coursekit.training.recorded import recorded_run
+from coursekit.training.result import make_run
 from coursekit.training.session import Session
 
 if TYPE_CHECKING:
@@ -37,11 +38,7 @@ def train(
     """See ``FinetuneStrategy.fit``."""
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
     session = Session(strategy, model, task, epochs, seed, folder, tracker)
-    source = Path(resume_from) if resume_from is not None else folder
-    resumed = source is not None and session.resume(source)
-    if resumed and session.finished:
-        print(f"{session.name}: this run is finished in {source}; its result is given back")
-        return session.run()
+    resumed = session.resume(Path(resume_from) if resume_from is not None else None)
     recorded = None if resumed else recorded_run(session.identity)
     if recorded is not None:
         return recorded
@@ -50,9 +47,10 @@ def train(
             f"the model had been trained before, by {', '.join(model.fitted)}; load a fresh one "
             "for a fair comparison"
         )
+    model.fitted = [*session.identity["strategy"]["encoder"]["fitted"], session.name]
     with Interruptible() as ctrl_c:
         run_phases(session, ctrl_c)
-    return session.run()
+    return make_run(session)
 
 
 def run_phases(session: Session, ctrl_c: Interruptible) -> None:
@@ -92,7 +90,7 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
                 scaler.step(optimizer)
                 scaler.update()
                 optimizer.zero_grad(set_to_none=True)
-                session.count(total, rates, molecules, time.monotonic() - began)
+                session.count(total, rates, molecules, began)
                 bar.update()
                 if ctrl_c.asked:
                     session.interrupt()

@@ -31,12 +31,12 @@ def recorded_run(identity: dict[str, Any]) -> Run | None:
     for path in sorted(Path(folder).rglob("record.json")):
         try:
             run = Run.load(path.parent)
-        except CourseKitError as error:
+        except (OSError, CourseKitError) as error:
             print(f"{path} is passed over: {error}")
             continue
         found = {"strategy": run.strategy, "task": run.task.get("fingerprint"), "seed": run.seed}
         interrupted = any(note.startswith("interrupted") for note in run.notes)
         if found == identity and not interrupted:
-            print(f"{run.name}: recorded in {path.parent}; given back without training")
+            print(f"{run.name}: recorded in {path.parent}; given back; the model stays as it is")
             return run
     return None

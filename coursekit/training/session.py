@@ -6,21 +6,23 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-import pandas as pd
 import torch
 
 from coursekit.data.batches import bucketed_batches, encode, pad
 from coursekit.errors import TrainingError
-from coursekit.runs import Run, describe_environment
 from coursekit.training import state as states
 from coursekit.training.embeddings import frozen_embeddings
+from coursekit.training.identity import identity_of
+from coursekit.training.optimizer import make_optimizer
 from coursekit.training.precision import autocast, choose_precision
-from coursekit.training.validation import LOWER_IS_BETTER, validation_scores
+from coursekit.training.validation import LOWER_IS_BETTER, check_parts, validation_scores
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from coursekit.data.task import BindingTask
     from coursekit.models.classifier import Classifier
     from coursekit.training.phases import Phase
@@ -59,7 +61,9 @@ class Session:
     ) -> None:
         self.strategy, self.model, self.task = strategy, model, task
         self.plan = strategy.plan(model, epochs)
-        self.identity = _identity(strategy, model, task, epochs, seed)
+        self.parts = {p: task.part(p) for p in ("train", "valid", "test")}
+        check_parts(self.parts, strategy.monitor)
+        self.identity = identity_of(strategy, self.plan, model, task, epochs, seed)
         self.seed, self.folder, self.tracker = seed, folder, tracker
         self.precision = choose_precision(strategy.precision, model.device)
         self.optimizer = make_optimizer(model, strategy.weight_decay)
@@ -67,7 +71,6 @@ class Session:
         self.at = states.Position()
         self.history: list[dict[str, Any]] = []
         self.best_weights: dict[str, torch.Tensor] = {}
-        self.parts = {p: task.part(p) for p in ("train", "valid", "test")}
         self.tokens = encode(model.tokenizer, list(self.parts["train"]["smiles"]))
         self.lengths = np.array([len(t) for t in self.tokens])
         self.labels = torch.tensor(
@@ -130,18 +133,16 @@ class Session:
         Returns:
             The validation scores.
         """
-        self._flush()
-        at = self.at
-        valid = self.parts["valid"]
-        scores = validation_scores(valid, self._predict(valid))
-        row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "valid", **scores}
-        self._append(row)
+        at, began = self.at, time.monotonic()
+        self.flush()
+        at.seconds += time.monotonic() - began  # a GPU may still be busy with the last steps
+        row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "valid"}
+        predicted = self.predict(self.parts["valid"])
+        if not np.isfinite(predicted).all():
+            self._give_up("a prediction for the valid part is not a number", row)
+        scores = validation_scores(self.parts["valid"], predicted)
+        self._append({**row, **scores})
         value = scores[self.strategy.monitor]
-        if math.isnan(value):
-            raise TrainingError(
-                f"{self.strategy.monitor} decides on the best epoch, but the valid part cannot "
-                "measure it: it lacks binders or these negatives. Choose another monitor."
-            )
         sign = 1.0 if self.strategy.monitor in LOWER_IS_BETTER else -1.0
         if at.best is None or sign * value < sign * at.best:
             at.best, at.best_epoch, at.waits = value, at.epoch, 0
@@ -181,21 +182,21 @@ class Session:
         return rates
 
     def count(
-        self, loss: torch.Tensor, rates: dict[str, float], molecules: int, seconds: float
+        self, loss: torch.Tensor, rates: dict[str, float], molecules: int, began: float
     ) -> None:
-        """Note that one optimizer step is done."""
+        """Note that one optimizer step is done, which began at ``began`` (``time.monotonic``)."""
         at = self.at
         at.windows += 1
         at.step += 1
         at.molecules += molecules
-        at.seconds += seconds
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "train"}
         row |= {f"learning_rate.{group}": rate for group, rate in rates.items()}
         self._pending.append((row, loss))
         if len(self._pending) >= FLUSH_EVERY:
-            self._flush()
+            self.flush()
+        at.seconds += time.monotonic() - began
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Bring the losses over from the device in one go, and look at them."""
         if not self._pending:
             return
@@ -204,34 +205,53 @@ class Session:
         self._pending.clear()
         for row, loss in zip(rows, losses, strict=True):
             if not math.isfinite(loss):
-                self._give_best_back()
-                raise TrainingError(
-                    f"the training loss is {loss} at step {row['step']} (epoch {row['epoch']}, "
-                    f"phase {row['phase']}); the model has its last good weights back. Lower lr "
-                    f"(now {self.strategy.lr:g}), lengthen the warm-up, or use precision='fp32'."
-                )
+                self._give_up(f"the training loss is {loss}", row)
             self._append({**row, "loss": loss})
 
     def _append(self, row: dict[str, Any]) -> None:
         self.history.append(row)
-        if self.tracker is not None:
-            self.tracker(row)
+        if self.tracker is None:
+            return
+        try:
+            self.tracker(dict(row))
+        except Exception as error:
+            # A server that is down, a full quota, a bug: none is worth hours of training.
+            self.tracker = None
+            self.note("the tracker failed and is no longer called", repr(error))
+
+    def _give_up(self, found: str, row: dict[str, Any]) -> NoReturn:
+        self.give_best_back()
+        weights = (
+            f"the model has the weights of epoch {self.at.best_epoch} back"
+            if self.best_weights
+            else "the model's weights are spoiled: load it anew"
+        )
+        raise TrainingError(
+            f"{found} at step {row['step']} (epoch {row['epoch']}, phase {row['phase']}); "
+            f"{weights}. Lower lr (now {self.strategy.lr:g}), lengthen the warm-up, or use "
+            "precision='fp32'."
+        )
 
     def _encoder_trains(self) -> bool:
         return any(p.requires_grad for p in self.model.encoder.parameters())
 
-    def _predict(self, part: pd.DataFrame) -> np.ndarray:
+    def predict(self, part: pd.DataFrame) -> np.ndarray:
+        """Probability of "binder" (N,) for the molecules of a part.
+
+        The head works in fp32 whatever the precision: half a logit's digits would make ties.
+        """
         smiles = list(part["smiles"])
         if self._encoder_trains():
             with autocast(self.precision, self.model.device):
-                return self.model.predict(smiles)
-        pooled = torch.from_numpy(frozen_embeddings(self.model, smiles)[0]).to(self.model.device)
+                vectors = self.model.embed(smiles)
+        else:
+            vectors, _ = frozen_embeddings(self.model, smiles)
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
-            scores = torch.sigmoid(self.model.classify(pooled).double()).cpu().numpy()
+            logits = self.model.classify(torch.from_numpy(vectors).to(self.model.device))
         self.model.train(was_training)
-        return scores
+        return torch.sigmoid(logits.double()).cpu().numpy()
 
     # ------------------------------------------------------------------ stop and go on
 
@@ -245,111 +265,54 @@ class Session:
         self._saved = time.monotonic()
         if self.folder is None:
             return
-        self._flush()
+        self.flush()
         try:
             states.save(self.folder, self)
         except OSError as error:
-            self.note(f"checkpoints are no longer saved: {self.folder} cannot be written ({error})")
+            self.note("checkpoints are no longer saved", f"{self.folder}: {error}")
             self.folder = None
 
-    def resume(self, source: Path) -> bool:
-        """Take up the newest whole state in a folder; False where it holds none.
+    def resume(self, source: Path | None) -> bool:
+        """Take up the newest whole state of the session's own folder, or else of ``source``.
+
+        Returns:
+            False where the own folder holds none and there is no ``source``.
 
         Raises:
-            TrainingError: if the state belongs to another run.
+            TrainingError: if the state belongs to another run, or ``source`` holds none.
         """
-        if not states.restore(source, self):
+        if self.folder is not None and states.restore(self.folder, self):
+            source = self.folder
+        elif source is None or source == self.folder:
+            if self.folder is not None and states.put_aside(self.folder):
+                self.note("no whole state was left: training started anew")
             return False
-        if not self.finished:
-            print(f"{self.name}: going on from step {self.at.step}, epoch {self.at.epoch}")
+        elif not states.restore(source, self):
+            raise TrainingError(
+                f"resume_from: {source} holds no state to go on from; give the checkpoint_dir of "
+                "the run that stopped, or leave resume_from out to start anew"
+            )
+        done = "is finished; its result is given back" if self.finished else "goes on"
+        print(f"{self.name}: {done}, from {source}, step {self.at.step}, epoch {self.at.epoch}")
         return True
 
     def interrupt(self) -> None:
         """Keep what there is and say how to go on."""
         self.save()
-        goes_on = (
-            f"; fit again with checkpoint_dir={str(self.folder)!r} to go on" if self.folder else ""
-        )
+        goes_on = "; fit again with the same checkpoint_dir to go on" if self.folder else ""
         self.note(f"interrupted in epoch {self.at.epoch}, after step {self.at.step}{goes_on}")
 
-    def note(self, sentence: str) -> None:
-        """Say it now, and keep it in the Run."""
-        print(f"{self.name}: {sentence}")
+    def note(self, sentence: str, detail: str = "") -> None:
+        """Say it now, and keep the sentence in the Run.
+
+        Args:
+            sentence: for everybody who reads the record.
+            detail: only said: messages and paths may hold a user's name.
+        """
+        print(f"{self.name}: {sentence}" + (f" ({detail})" if detail else ""))
         self.at.notes.append(sentence)
 
-    def _give_best_back(self) -> None:
+    def give_best_back(self) -> None:
+        """Put the best epoch's weights into the model, where an epoch has been finished."""
         if self.best_weights:
             self.model.load_state_dict(self.best_weights)
-
-    # ------------------------------------------------------------------ the result
-
-    def run(self) -> Run:
-        """The Run of what has been trained so far, with the best epoch's weights in the model."""
-        self._flush()
-        at, model = self.at, self.model
-        self._give_best_back()
-        predictions = []
-        for name in ("valid", "test"):
-            part = self.parts[name]
-            columns = part[["molecule_id", "negative_set", "label"]].copy()
-            predictions.append(columns.assign(part=name, score=self._predict(part)))
-        trained = {group for phase in self.plan.phases for group in phase.learning_rates}
-        notes = [*at.notes]
-        if at.best_epoch is not None:
-            notes.append(f"weights of epoch {at.best_epoch}, the best by {self.strategy.monitor}")
-        model.eval()
-        model.fitted = [*self.identity["strategy"]["encoder"]["fitted"], self.name]
-        return Run(
-            name=self.name,
-            history=pd.DataFrame(self.history),
-            predictions=pd.concat(predictions, ignore_index=True),
-            strategy=self.identity["strategy"],
-            task={
-                "name": self.task.name,
-                "fingerprint": self.task.fingerprint,
-                "settings": self.task.settings,
-            },
-            seed=self.seed,
-            environment=describe_environment(self.precision),
-            cost={
-                "seconds": round(at.seconds, 3),
-                "trainable_parameters": model.count(trained),
-                "total_parameters": model.count(),
-                "molecules_per_second": round(at.molecules / at.seconds, 1) if at.seconds else None,
-                "epochs": at.epoch,
-                "steps": at.step,
-            },
-            notes=tuple(notes),
-        )
-
-
-def make_optimizer(model: Classifier, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over every group from the start; opening a block changes no shape in it.
-
-    Each group of the model gives two of the optimizer, with and without weight decay, both under
-    the model's name for it. A parameter without a gradient is skipped, decay and all.
-    """
-    groups = []
-    for name, parameters in model.groups.items():
-        tensors = [model.get_parameter(p) for p in parameters]
-        matrices = [t for t in tensors if t.ndim > 1]
-        others = [t for t in tensors if t.ndim <= 1]
-        groups.append({"params": matrices, "name": name, "weight_decay": weight_decay})
-        groups.append({"params": others, "name": name, "weight_decay": 0.0})
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, fused=True)
-
-
-def _identity(
-    strategy: FinetuneStrategy, model: Classifier, task: BindingTask, epochs: int, seed: int
-) -> dict[str, Any]:
-    encoder = {
-        "name": model.name,
-        "pooling": model.pooling,
-        "origin": model.origin,
-        "fitted": list(model.fitted),
-    }
-    return {
-        "strategy": {**strategy.describe(), "epochs": epochs, "encoder": encoder},
-        "task": task.fingerprint,
-        "seed": seed,
-    }

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import torch
 
 from coursekit.errors import TrainingError
 from coursekit.storage import load_state, save_state, states
+from coursekit.training.identity import differences
+from coursekit.training.optimizer import parameter_names
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
@@ -49,7 +53,7 @@ def save(folder: Path, session: Session) -> None:
     tensors["rng.cpu"] = torch.get_rng_state()
     if model.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(model.device)
-    names = _optimizer_names(model, optimizer)
+    names = parameter_names(model, optimizer)
     # Moments go by parameter name, and one that has never trained has none.
     for index, moments in optimizer.state_dict()["state"].items():
         for moment, value in moments.items():
@@ -73,12 +77,13 @@ def restore(folder: Path, session: Session) -> bool:
     A damaged newest state is passed over for the one before it, and the run's notes say so.
 
     Returns:
-        Whether the folder holds a state.
+        Whether the folder holds a whole state.
 
     Raises:
         TrainingError: if the state belongs to another run; the message names the difference.
     """
-    damaged: list[str] = []
+    damaged: list[tuple[str, str]] = []
+    whole = False
     for state in reversed(states(folder)):
         try:
             tensors, facts = load_state(state)
@@ -86,49 +91,42 @@ def restore(folder: Path, session: Session) -> bool:
             position = Position(**facts["position"])
             found, history, scaler = facts["identity"], list(facts["history"]), facts["scaler"]
         except (OSError, KeyError, TypeError, ValueError) as error:
-            damaged.append(f"{state.name} is damaged and was passed over ({error!r})")
+            damaged.append((f"{state.name} is damaged and was passed over", repr(error)))
             continue
         if version != FORMAT:
             raise TrainingError(
                 f"{state} has checkpoint format {version}, this coursekit reads {FORMAT}; "
                 "start anew in another folder"
             )
-        _same_run(found, session.identity, folder)
+        differing = differences(found, session.identity)
+        if differing:
+            raise TrainingError(
+                f"{folder} holds a checkpoint of another run: {'; '.join(differing)}. Give the "
+                "same model, task and settings to go on, or another checkpoint_dir to start anew."
+            )
         _load_tensors(tensors, session.model, session.optimizer)
         session.scaler.load_state_dict(scaler)
-        position.notes += damaged
         session.at, session.history, session.identity = position, history, found
         session.best_weights = {
             k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")
         }
-        return True
-    return False
+        whole = True
+        break
+    for sentence, reason in damaged:
+        session.note(sentence, reason)
+    return whole
 
 
-def _same_run(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
-    there, here = _flat(found), _flat(wanted)
-    # A cell run twice meets its own, by now trained, model: its weights are put back.
-    before, now = there.pop("fitted", []), here.pop("fitted", [])
-    differences = [
-        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
-    ]
-    if now[: len(before)] != before:
-        differences.append(f"the model had been trained by {before} there and by {now} here")
-    if differences:
-        raise TrainingError(
-            f"{folder} holds a checkpoint of another run: {'; '.join(differences)}. Give the same "
-            "model, task and settings to go on, or another checkpoint_dir to start anew."
-        )
+def put_aside(folder: Path) -> bool:
+    """Rename a folder's states, all of them damaged; True if there were any.
 
-
-def _flat(identity: dict[str, Any]) -> dict[str, Any]:
-    """The identity without nesting, so that a difference is named by its own word."""
-    flat: dict[str, Any] = {}
-    for key, value in identity.items():
-        flat |= _flat(value) if isinstance(value, dict) else {key: value}
-    return flat
+    By their numbers they would outrank the first states of a run that starts anew.
+    """
+    found = states(folder)
+    for state in found:
+        with suppress(OSError):  # a folder that cannot be written is noted when saving fails
+            state.rename(folder / f"damaged-{state.name}-{uuid4().hex[:8]}")
+    return bool(found)
 
 
 def _load_tensors(
@@ -137,7 +135,7 @@ def _load_tensors(
     model.load_state_dict(
         {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     )
-    index_of = {name: index for index, name in _optimizer_names(model, optimizer).items()}
+    index_of = {name: index for index, name in parameter_names(model, optimizer).items()}
     saved = copy.deepcopy(optimizer.state_dict())
     saved["state"] = {}
     for key, value in tensors.items():
@@ -148,10 +146,3 @@ def _load_tensors(
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and model.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["rng.cuda"], model.device)
-
-
-def _optimizer_names(model: Classifier, optimizer: torch.optim.Optimizer) -> dict[int, str]:
-    """The name behind each number that ``optimizer.state_dict`` uses for a parameter."""
-    name_of = {id(p): n for n, p in model.named_parameters()}
-    ordered = [p for group in optimizer.param_groups for p in group["params"]]
-    return {index: name_of[id(parameter)] for index, parameter in enumerate(ordered)}

@@ -10,20 +10,24 @@ Your own is one class with one method::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from coursekit.errors import TrainingError
-from coursekit.training.phases import Decay, Phase, Plan, make_plan
+from coursekit.training.phases import Phase, make_plan
+from coursekit.training.plan import Decay, Plan
 
 if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.models.classifier import Classifier
     from coursekit.runs import Run
 
+Monitor = Literal["loss", "auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+ADDED_BY_FIT = frozenset({"epochs", "phases", "encoder"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class FinetuneStrategy:
     warmup: float = 0.5
     clip: float = 1.0
     patience: int | None = None
-    monitor: Literal["loss", "auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard"] = "loss"
+    monitor: Monitor = "loss"
     precision: Precision = "auto"
 
     rebuildable: ClassVar[dict[str, type[FinetuneStrategy]]] = {}
@@ -63,14 +67,26 @@ class FinetuneStrategy:
         FinetuneStrategy.rebuildable[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        limits = {"lr": "more than 0", "clip": "more than 0"}
-        limits |= {"batch_size": "at least 1", "accumulate": "at least 1"}
-        for name, expected in limits.items():
-            value = getattr(self, name)
-            if value < 1 if expected == "at least 1" else not value > 0:
-                raise TrainingError(
-                    f"{type(self).__name__}: {name} is {value}; {expected} is expected"
-                )
+        for name in ("lr", "clip"):
+            self._expect(name, "a positive number", lambda v: 0 < v < math.inf)
+        for name in ("weight_decay", "warmup"):
+            self._expect(name, "0 or a positive number", lambda v: 0 <= v < math.inf)
+        for name in ("batch_size", "accumulate"):
+            self._expect(name, "a whole number from 1 on", _whole(1))
+        for name, words in {"decay": Decay, "monitor": Monitor, "precision": Precision}.items():
+            known = get_args(words)
+            self._expect(name, f"one of {', '.join(known)}", known.__contains__)
+
+    def _expect(self, name: str, expected: str, holds: Callable[[Any], bool]) -> None:
+        value = getattr(self, name)
+        try:
+            good = holds(value)
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise TrainingError(
+                f"{type(self).__name__}: {name} is {value!r}; {expected} is expected"
+            )
 
     def phases(self, model: Classifier, epochs: int) -> list[Phase]:
         """The phases for this model; the one method that a strategy must have.
@@ -112,8 +128,9 @@ class FinetuneStrategy:
             seed: of the order of molecules and of dropout.
             checkpoint_dir: where states are kept; a run that stopped half-way goes on from the
                 newest whole one, a finished run is given back at once.
-            resume_from: a folder of states to go on from, if it is another.
-            tracker: called with each row of the history as it appears.
+            resume_from: a folder of states to go on from where ``checkpoint_dir`` has none yet.
+            tracker: called with each row of the history as it appears; one that raises is noted
+            in the Run and no longer called.
 
         Returns:
             The Run; interrupted with ctrl-C, the Run so far.
@@ -134,6 +151,9 @@ class FinetuneStrategy:
 def rebuild(description: dict[str, Any]) -> FinetuneStrategy:
     """Make a strategy again from its description.
 
+    Args:
+        description: what ``describe`` gave, or the ``strategy`` of a Run, which has more.
+
     Raises:
         TrainingError: if its class is not known here, or an argument is not one of its own.
     """
@@ -145,7 +165,9 @@ def rebuild(description: dict[str, Any]) -> FinetuneStrategy:
             f"rebuild: there is no strategy {name!r}; known are "
             f"{sorted(FinetuneStrategy.rebuildable)}. Import the module that defines it first."
         )
-    unknown = set(arguments) - {f.name for f in fields(cls)}
+    own = {f.name for f in fields(cls)}
+    arguments = {k: v for k, v in arguments.items() if k in own or k not in ADDED_BY_FIT}
+    unknown = set(arguments) - own
     if unknown:
         raise TrainingError(f"rebuild: {name} has no argument {sorted(unknown)}")
     return cls(**arguments)
@@ -195,7 +217,8 @@ class ProgressiveUnfreeze(FinetuneStrategy):
     Args:
         unfreeze_every: epochs between two openings.
         block_lr_scale: each block's learning rate is this share of the one above it.
-        max_unfrozen: open so many blocks at most; None opens all, and the embeddings last.
+        max_unfrozen: open so many blocks at most, and never the embeddings; None opens all
+            blocks, and the embeddings last.
     """
 
     unfreeze_every: int = 1
@@ -204,18 +227,17 @@ class ProgressiveUnfreeze(FinetuneStrategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.unfreeze_every < 1 or (self.max_unfrozen is not None and self.max_unfrozen < 0):
-            raise TrainingError(
-                f"ProgressiveUnfreeze: unfreeze_every is {self.unfreeze_every} (at least 1 is "
-                f"expected), max_unfrozen is {self.max_unfrozen} (None, 0 or more)"
-            )
+        self._expect("unfreeze_every", "a whole number from 1 on", _whole(1))
+        if self.max_unfrozen is not None:
+            self._expect("max_unfrozen", "None, or a whole number from 0 on", _whole(0))
 
     def phases(self, model: Classifier, epochs: int) -> list[Phase]:
         """One phase per opening, top down; the last one takes the epochs that are left."""
         groups = list(model.groups)
         rates = layered(groups, self.lr, self.block_lr_scale)
-        depth = len(groups) - 1 if self.max_unfrozen is None else self.max_unfrozen
-        openings = [groups[-1 - opened :] for opened in range(min(depth, len(groups) - 1) + 1)]
+        blocks = len(groups) - 2
+        depth = blocks + 1 if self.max_unfrozen is None else min(self.max_unfrozen, blocks)
+        openings = [groups[-1 - opened :] for opened in range(depth + 1)]
         openings = openings[: -(-epochs // self.unfreeze_every)]
         return [
             Phase(
@@ -235,3 +257,7 @@ def layered(groups: list[str], lr: float, share: float) -> dict[str, float]:
     """
     top_down = groups[::-1]
     return {group: lr * share ** max(0, depth - 1) for depth, group in enumerate(top_down)}
+
+
+def _whole(least: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and value >= least

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
+from coursekit.errors import TrainingError
+
 LOWER_IS_BETTER = frozenset({"loss"})
+
+
+def check_parts(parts: Mapping[str, pd.DataFrame], monitor: str) -> None:
+    """Look, before anything trains, whether there is something to learn and to decide by.
+
+    Args:
+        parts: ``train`` and ``valid``, with ``label`` and ``negative_set``.
+        monitor: the validation number that decides on the best epoch.
+
+    Raises:
+        TrainingError: if the train part lacks binders or negatives, if the valid part is empty,
+            or if it cannot measure ``monitor``.
+    """
+    binders = int((parts["train"]["label"] == 1).sum())
+    negatives = len(parts["train"]) - binders
+    if not binders or not negatives:
+        raise TrainingError(
+            f"the train part has {binders} binders and {negatives} negatives; both are needed to "
+            "learn a difference"
+        )
+    valid = parts["valid"]
+    if valid.empty:
+        raise TrainingError(
+            "the valid part is empty; at least one molecule is needed to find the best epoch"
+        )
+    _, _, wanted = monitor.rpartition("_")
+    counts = {"binders": int((valid["label"] == 1).sum())}
+    counts[f"{wanted} negatives"] = int((valid["negative_set"] == wanted).sum())
+    lacking = [name for name, count in counts.items() if not count]
+    if lacking and monitor != "loss":
+        raise TrainingError(
+            f"{monitor} is to decide on the best epoch, but the valid part has no "
+            f"{' and no '.join(lacking)} to measure it by. Choose another monitor."
+        )
 
 
 def validation_scores(part: pd.DataFrame, probabilities: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,55 @@
+"""The Run that a session leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from coursekit.runs import Run, describe_environment
+from coursekit.runs.record import HISTORY_COLUMNS
+
+if TYPE_CHECKING:
+    from coursekit.training.session import Session
+
+
+def make_run(session: Session) -> Run:
+    """What has been trained so far, with the best epoch's weights put back into the model."""
+    session.flush()
+    at, model, plan = session.at, session.model, session.plan
+    session.give_best_back()
+    # Also where a finished run was only read from its folder: it predicts as it did then.
+    model.open_groups(plan.phases[min(at.phase, len(plan.phases) - 1)].learning_rates)
+    predictions = []
+    for name in ("valid", "test"):
+        part = session.parts[name]
+        columns = part[["molecule_id", "negative_set", "label"]].copy()
+        predictions.append(columns.assign(part=name, score=session.predict(part)))
+    notes = [*at.notes]
+    if at.best_epoch is not None:
+        notes.append(f"weights of epoch {at.best_epoch}, the best by {session.strategy.monitor}")
+    trained = {group for phase in plan.phases for group in phase.learning_rates}
+    rates = [f"learning_rate.{group}" for group in plan.groups]
+    model.eval()
+    return Run(
+        name=session.name,
+        history=pd.DataFrame(session.history, columns=[*HISTORY_COLUMNS, *rates]),
+        predictions=pd.concat(predictions, ignore_index=True),
+        strategy=session.identity["strategy"],
+        task={
+            "name": session.task.name,
+            "fingerprint": session.task.fingerprint,
+            "settings": session.task.settings,
+        },
+        seed=session.seed,
+        environment=describe_environment(session.precision),
+        cost={
+            "seconds": round(at.seconds, 3),
+            "trainable_parameters": model.count(trained),
+            "total_parameters": model.count(),
+            "molecules_per_second": round(at.molecules / at.seconds, 1) if at.seconds else None,
+            "epochs": at.epoch,
+            "steps": at.step,
+        },
+        notes=tuple(notes),
+    )

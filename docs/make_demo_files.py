@@ -1,0 +1,32 @@
+"""Put what ``make demo`` printed into the README, and its numbers and picture into docs/demo.
+
+python docs/make_demo_files.py [report]
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"(<!-- demo: made by make readme -->\n```text\n).*?(\n```)", re.DOTALL)
+
+
+def main(report: Path) -> None:
+    table = (report / "comparison.txt").read_text(encoding="utf-8").rstrip()
+    readme = ROOT / "README.md"
+    text, replaced = BLOCK.subn(lambda m: m[1] + table + m[2], readme.read_text(encoding="utf-8"))
+    if replaced != 1:
+        raise SystemExit(f"{readme} has {replaced} places for the table; one is expected")
+    readme.write_text(text, encoding="utf-8")
+    target = ROOT / "docs" / "demo"
+    target.mkdir(exist_ok=True)
+    for name in ("comparison.csv", "scores.png", "negatives.png"):
+        shutil.copy(report / name, target / name)
+    print(f"{readme.name} and {target.relative_to(ROOT)} updated from {report}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "report"))

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from families import tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coursekit.data import batches
+from coursekit.data.batches import bucketed_batches, encode, pad
+from coursekit.errors import EncoderError
+
+SMILES = ["CCO", "c1ccccc1Br", "C[C@H](N)Cl"]
+
+lengths_of = st.lists(st.integers(2, 160), max_size=300).map(np.array)
+
+
+def test_ids_are_those_of_the_tokenizer() -> None:
+    encoded = encode(tokenizer(), SMILES)
+    assert [e.tolist() for e in encoded] == tokenizer()(SMILES)["input_ids"]
+    assert {e.dtype for e in encoded} == {np.dtype("int64")}
+    assert encode(tokenizer(), []) == []
+
+
+def test_portions_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    smiles = ["C" * n for n in range(1, 12)]
+    monkeypatch.setattr(batches, "PORTION", 4)
+    assert [len(e) for e in encode(tokenizer(), smiles)] == list(range(3, 14))
+
+
+def test_a_column_of_a_table_is_read_by_position() -> None:
+    column = pd.Series([*SMILES, "C" * 300], index=[9, 0, 0, 2])
+    with pytest.warns(UserWarning, match="1 of 4 molecules"):
+        encoded = encode(tokenizer(), column)
+    assert [e.tolist() for e in encoded[:3]] == tokenizer()(SMILES)["input_ids"]
+
+
+def test_long_molecules_are_cut_and_counted() -> None:
+    smiles = ["CCO", "C" * 200, "N" * 159]
+    with pytest.warns(UserWarning, match=r"2 of 3 .* more than 160 tokens and are cut, .*: CCCC"):
+        encoded = encode(tokenizer(), smiles)
+    assert [len(e) for e in encoded] == [5, 160, 160]
+    assert {int(e[-1]) for e in encoded} == {tokenizer().sep_token_id}
+    with pytest.warns(UserWarning, match="1 of 2 molecules have more than 6 tokens"):
+        assert len(encode(tokenizer(), ["CCO", "CCCCCCCO"], max_tokens=6)[1]) == 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(encode(tokenizer(), ["C" * 158])[0]) == 160  # as long as may be
+    # Cutting one call does not cut the next: the tokenizer keeps no memory of it.
+    assert len(tokenizer()("C" * 200, verbose=False)["input_ids"]) == 202
+
+
+def test_atoms_that_the_tokenizer_does_not_know_are_told() -> None:
+    with pytest.warns(UserWarning, match=r"1 of 2 .*cannot tell apart, the first: Cé"):
+        encode(tokenizer(), ["CC", "Cé"])
+    with pytest.raises(EncoderError, match="knows nothing in '日本'; is it made for SMILES"):
+        encode(tokenizer(), ["CC", "日本"])
+
+
+def test_what_is_no_list_of_smiles_is_refused() -> None:
+    with pytest.raises(EncoderError, match=r"not one string; give \['CCO'\]"):
+        encode(tokenizer(), "CCO")
+    for wrong in (None, float("nan"), 3):
+        with pytest.raises(EncoderError, match=f"molecule 1 is {wrong!r}; a SMILES is expected"):
+            encode(tokenizer(), ["CCO", wrong])  # type: ignore[list-item]
+
+
+@given(lengths_of, st.integers(1, 40), st.none() | st.integers(0, 9))
+def test_every_molecule_is_in_one_batch(
+    lengths: np.ndarray, batch_size: int, seed: int | None
+) -> None:
+    rng = None if seed is None else np.random.default_rng(seed)
+    found = bucketed_batches(lengths, batch_size, rng)
+    assert sorted(i for rows in found for i in rows) == list(range(len(lengths)))
+    assert all(0 < len(rows) <= batch_size for rows in found)
+    assert len(found) == -(-len(lengths) // batch_size)  # no more than there must be
+
+
+@given(lengths_of, st.integers(1, 40))
+def test_without_shuffling_the_longest_come_first(lengths: np.ndarray, batch_size: int) -> None:
+    found = bucketed_batches(lengths, batch_size)
+    order = [int(lengths[i]) for rows in found for i in rows]
+    assert order == sorted(order, reverse=True)
+
+
+def test_batches_hold_molecules_of_like_length_in_random_order() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(20, 100, 10_000)
+    found = bucketed_batches(lengths, 32, np.random.default_rng(1))
+    padded = sum(len(rows) * lengths[rows].max() for rows in found)
+    order = rng.permutation(len(lengths))
+    unsorted = [order[i : i + 32] for i in range(0, len(order), 32)]
+    unsorted_padded = sum(len(rows) * lengths[rows].max() for rows in unsorted)
+    assert padded < 1.08 * lengths.sum()
+    assert unsorted_padded > 1.5 * lengths.sum()  # what sorting saves
+    # The order of the batches says nothing about length.
+    longest = np.array([lengths[rows].max() for rows in found])
+    assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.2
+
+
+def test_the_same_generator_gives_the_same_batches() -> None:
+    lengths = np.random.default_rng(0).integers(20, 100, 1_000)
+
+    def flat(seed: int) -> list[int]:
+        found = bucketed_batches(lengths, 32, np.random.default_rng(seed))
+        return [int(i) for rows in found for i in rows]
+
+    assert flat(1) == flat(1)
+    assert flat(1) != flat(2)
+
+
+def test_padding_reaches_the_longest_of_the_batch() -> None:
+    ids, mask = pad([np.array([5, 6, 7]), np.array([8])], pad_id=9)
+    assert ids.tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert ids.dtype == mask.dtype == torch.int64

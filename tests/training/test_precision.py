@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import EPOCHS, STRATEGIES
+
+from coursekit.errors import TrainingError
+from coursekit.training.precision import DTYPES, autocast, choose_precision, has_bf16
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """What ``torch.cuda`` says of a card with or without bf16 of its own."""
+
+    def pretend(hardware: bool) -> None:
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True: hardware or including_emulation,
+        )
+
+    return pretend
+
+
+def test_auto_takes_what_the_hardware_has(card):
+    card(hardware=True)
+    assert choose_precision("auto", GPU) == "bf16"
+    card(hardware=False)  # a T4: it says yes to bf16, and emulates it
+    assert torch.cuda.is_bf16_supported()
+    assert not has_bf16(GPU)
+    assert choose_precision("auto", GPU) == "fp16"
+    assert choose_precision("bf16", GPU) == "bf16"  # who asks for it, gets it
+    assert choose_precision("auto", CPU) == "fp32"
+    assert not has_bf16(CPU)
+
+
+@pytest.mark.parametrize("wanted", ["fp32", "bf16"])
+def test_a_wish_is_a_wish(wanted):
+    assert choose_precision(wanted, CPU) == wanted
+
+
+def test_what_cannot_be(task, make_model):
+    with pytest.raises(TrainingError, match="'fp16' trains on a GPU only; take 'fp32' or 'bf16'"):
+        replace(STRATEGIES["full"], precision="fp16").fit(make_model(), task, epochs=1)
+    with pytest.raises(TrainingError, match="precision is 'fp8'; 'auto', 'fp32'"):
+        choose_precision("fp8", CPU)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_autocast(precision):
+    a = torch.ones(2, 2)
+    with autocast(precision, CPU):
+        assert (a @ a).dtype == DTYPES[precision]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_bf16_on_a_cpu_is_close_to_fp32(strategy, task, make_model, scores_of):
+    used: set[torch.dtype] = set()
+
+    def fit(precision):
+        model = make_model(dropout=False)
+        model.head[1].register_forward_hook(
+            lambda m, _, out: used.add(out.dtype) if m.training else None
+        )
+        run = replace(strategy, precision=precision).fit(model, task, epochs=EPOCHS)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        return run, model
+
+    (full, _), (half, model) = fit("fp32"), fit("bf16")
+    assert used == {torch.float32, torch.bfloat16}
+    assert half.environment["precision"] == "bf16"
+    assert full.environment["precision"] == "fp32"
+    losses = [run.history.query("split == 'train'")["loss"].to_numpy() for run in (full, half)]
+    assert losses[1] == pytest.approx(losses[0], abs=0.02)
+    for part in ("valid", "test"):
+        assert scores_of(half, part) == pytest.approx(scores_of(full, part), abs=0.02)
+        predicted = model.predict(list(task.part(part)["smiles"]))
+        assert scores_of(half, part) == pytest.approx(predicted, abs=0.005)
+
+
+def test_bf16_scores_have_no_ties(task, make_model, scores_of):
+    """A logit of 8 bits would give many molecules the same score."""
+    run = replace(STRATEGIES["full"], precision="bf16").fit(make_model(), task, epochs=1)
+    scores = scores_of(run, "test")
+    assert len(set(scores)) == len(scores)

@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import EPOCHS, STRATEGIES, tiny_task
+
+from coursekit.errors import TrainingError
+from coursekit.storage import states
+from coursekit.training import FinetuneStrategy, FullFinetune, Phase, session, state
+from coursekit.training.session import Session
+
+FULL = STRATEGIES["full"]
+ALL = pytest.mark.parametrize("name", STRATEGIES)
+SEED = 3
+
+
+class Killed(BaseException):
+    """Stands for a power cut between two steps, where no process need die."""
+
+
+@pytest.fixture
+def killed(monkeypatch) -> Callable[..., None]:
+    """Train with a state at each step, and stop dead after so many."""
+
+    def train(strategy, model, task, folder: Path, steps: int, **more: Any) -> None:
+        count = Session.save_if_due
+
+        def stop(self: Session) -> None:
+            count(self)
+            if self.at.step == steps:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "SAVE_SECONDS", -1.0)
+            patch.setattr(Session, "save_if_due", stop)
+            with pytest.raises(Killed):
+                strategy.fit(
+                    model, task, **{"epochs": EPOCHS, "seed": SEED, "checkpoint_dir": folder} | more
+                )
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, tuple[Any, dict[str, torch.Tensor]]]:
+    """Uninterrupted runs and their weights, the oracle of this file."""
+    from families import small_classifier
+
+    found = {}
+    for name, strategy in STRATEGIES.items():
+        model = small_classifier("bert")
+        run = strategy.fit(model, tiny_task(), epochs=EPOCHS, seed=SEED)
+        found[name] = run, {k: v.clone() for k, v in model.state_dict().items()}
+    return found
+
+
+@pytest.fixture
+def assert_as_whole(whole, assert_same_bits):
+    def check(name: str, run, model) -> None:
+        expected, weights = whole[name]
+        assert_same_bits(run, expected)
+        for key, value in model.state_dict().items():
+            assert torch.equal(value, weights[key]), key
+        assert run.cost["steps"] == expected.cost["steps"]
+        assert run.strategy == expected.strategy
+
+    return check
+
+
+# ---------------------------------------------------------------- killed
+
+DELAYS = ("4", "15")
+
+
+@pytest.fixture(scope="module")
+def battlefield(tmp_path_factory) -> Path:
+    """States of processes that were really killed, at moments that nobody chose."""
+    folder = tmp_path_factory.mktemp("killed")
+    program = Path(__file__).with_name("killed.py")
+    threads = str(torch.get_num_threads())
+    environment = os.environ | {"COURSEKIT_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, str(program), str(folder), threads, *DELAYS],
+        capture_output=True, text=True, env=environment, timeout=120, check=True,
+    )  # fmt: skip
+    assert "True" in done.stdout, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that can be killed")
+@pytest.mark.parametrize("delay", DELAYS)
+@ALL
+def test_a_killed_process_is_gone_on_with(
+    name, delay, battlefield, task, make_model, assert_as_whole
+):
+    folder = battlefield / f"{name}-{delay}"
+    assert states(folder)
+    model = make_model(seed=8)  # whatever the weights of a fresh model are, the state's count
+    model.origin = make_model().origin
+    run = STRATEGIES[name].fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=folder)
+    assert_as_whole(name, run, model)
+    assert len(states(folder)) == 2
+    assert not list(folder.glob(".*"))  # nothing half written is left behind
+
+
+def test_vectors_computed_by_a_killed_process_are_found_again(
+    battlefield, task, make_model, monkeypatch
+):
+    """By content: another process, another model object, weights out of a state."""
+    monkeypatch.setenv("COURSEKIT_CACHE", str(battlefield / "cache"))
+    folder = battlefield / f"head-{DELAYS[0]}"
+    model, seen = make_model(seed=8), []
+    model.origin = make_model().origin
+    encoder = model.encoder.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    shutil.rmtree(folder / states(folder)[-1].name)
+    STRATEGIES["head"].fit(model, task, epochs=EPOCHS, seed=SEED, resume_from=folder)
+    encoder.remove()
+    assert sum(seen) == 12 + 12  # valid and test; the 30 of the train part were there
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6, 11])
+@ALL
+def test_every_place_in_a_phase_and_an_epoch(name, steps, task, make_model, killed, assert_as_whole, tmp_path):  # fmt: skip
+    """Four steps an epoch: amid one, at its end, and in the first or a later phase."""
+    strategy = STRATEGIES[name]
+    killed(strategy, make_model(), task, tmp_path, steps)
+    assert states(tmp_path)[-1].name == f"state-{steps:09d}"
+    torch.manual_seed(999)
+    model = make_model()
+    run = strategy.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_as_whole(name, run, model)
+
+
+def test_patience_goes_on_waiting(task, make_model, killed, assert_same_bits, tmp_path):
+    strategy = replace(STRATEGIES["progressive"], patience=2, monitor="auroc_hard", max_unfrozen=1)
+    whole = strategy.fit(make_model(), task, epochs=12, seed=SEED)
+    ended = [note for note in whole.notes if "ended by patience" in note]
+    assert len(ended) == 1
+    killed(strategy, make_model(), task, tmp_path, whole.cost["steps"] - 1, epochs=12)
+    run = strategy.fit(make_model(), task, epochs=12, seed=SEED, checkpoint_dir=tmp_path)
+    assert_same_bits(run, whole)
+    assert run.notes == whole.notes
+
+
+def test_accumulation_goes_on(task, make_model, killed, assert_same_bits, tmp_path):
+    strategy = replace(FULL, accumulate=3)
+    killed(strategy, make_model(), task, tmp_path, 3)
+    run = strategy.fit(make_model(), task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_same_bits(run, strategy.fit(make_model(), task, epochs=EPOCHS, seed=SEED))
+
+
+# ---------------------------------------------------------------- stopped by ctrl-C
+
+
+@ALL
+def test_ctrl_c_gives_the_run_so_far_and_it_goes_on(
+    name, task, make_model, assert_as_whole, tmp_path
+):
+    strategy, model = STRATEGIES[name], make_model()
+    handler = signal.getsignal(signal.SIGINT)
+    taken: list[int] = []
+
+    def press(head, _):
+        if head.training:
+            taken.append(1)
+            if len(taken) == 6:
+                signal.raise_signal(signal.SIGINT)
+
+    hook = model.head.register_forward_pre_hook(press)
+    run = strategy.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    hook.remove()
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert run.notes == (
+        "interrupted in epoch 1, after step 6; fit again with the same checkpoint_dir to go on",
+        "weights of epoch 0, the best by loss",
+    )
+    assert run.cost["steps"] == 6
+    assert list(run.history["step"]) == [1, 2, 3, 4, 4, 5, 6]
+    assert len(run.predictions) == 24
+    assert type(run).from_record(run.record()).notes == run.notes
+
+    # The same cell again, with the same model, now trained, in hand.
+    run = strategy.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_as_whole(name, run, model)
+    assert model.fitted == [type(strategy).__name__]
+    assert not any(note.startswith(("interrupted", "the model had")) for note in run.notes)
+
+
+def test_ctrl_c_before_the_first_validation(task, make_model):
+    model = make_model()
+    model.head.register_forward_pre_hook(
+        lambda head, _: signal.raise_signal(signal.SIGINT) if head.training else None
+    )
+    run = FULL.fit(model, task, epochs=2)
+    assert run.notes == ("interrupted in epoch 0, after step 1",)
+    assert len(run.history) == 1
+    assert type(run).from_record(run.record()).history["auroc_hard"].isna().all()
+
+
+def test_a_second_ctrl_c_stops_at_once(task, make_model):
+    model = make_model()
+
+    def press_twice(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    model.head.register_forward_pre_hook(press_twice)
+    with pytest.raises(KeyboardInterrupt):
+        FULL.fit(model, task, epochs=2)
+
+
+# ---------------------------------------------------------------- damaged, missing, full
+
+DAMAGES = {
+    "cut tensors": lambda s: os.truncate(s / "tensors.safetensors", 5_000),
+    "empty tensors": lambda s: (s / "tensors.safetensors").write_bytes(b""),
+    "no tensors": lambda s: (s / "tensors.safetensors").unlink(),
+    "cut facts": lambda s: os.truncate(s / "facts.json", 100),
+    "other facts": lambda s: (s / "facts.json").write_text("[]"),
+    "no facts": lambda s: (s / "facts.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_state_falls_back_to_the_one_before(damage, task, make_model, killed, assert_as_whole, tmp_path):  # fmt: skip
+    killed(FULL, make_model(), task, tmp_path, 6)
+    before, newest = states(tmp_path)
+    damage(newest)
+    model = make_model()
+    run = FULL.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_as_whole("full", run, model)
+    assert run.notes[0] == "state-000000006 is damaged and was passed over"
+    assert before.name == "state-000000005"
+    run.record()
+
+
+def test_where_all_states_are_damaged_it_starts_anew_and_says_so(task, make_model, killed, assert_as_whole, tmp_path, capsys):  # fmt: skip
+    killed(FULL, make_model(), task, tmp_path, 11)
+    for found in states(tmp_path):
+        DAMAGES["cut tensors"](found)
+    model = make_model()
+    killed(FULL, model, task, tmp_path, 2)
+    assert "state-000000010 is damaged" in capsys.readouterr().out
+    # The new states, with lower numbers, are not swept away in favor of the damaged ones.
+    assert [s.name for s in states(tmp_path)] == ["state-000000001", "state-000000002"]
+    model = make_model()
+    run = FULL.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_as_whole("full", run, model)
+    assert [note.split(" is ")[0] for note in run.notes[:2]] == [
+        "state-000000011",
+        "state-000000010",
+    ]
+    assert run.notes[2] == "no whole state was left: training started anew"
+
+
+@ALL
+def test_a_full_disk_stops_saving_and_not_training(name, task, make_model, assert_as_whole, tmp_path, monkeypatch, capsys):  # fmt: skip
+    saved: list[int] = []
+    really_save = state.save_state
+
+    def full(folder, step, tensors, facts):
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+        saved.append(step)
+        return really_save(folder, step, tensors, facts)
+
+    monkeypatch.setattr(session, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(state, "save_state", full)
+    model = make_model()
+    run = STRATEGIES[name].fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert saved == [1, 2]
+    assert_as_whole(name, run, model)
+    assert run.notes[0] == "checkpoints are no longer saved"
+    assert "No space left" in capsys.readouterr().out
+
+    monkeypatch.undo()  # there is space again, and what was saved is whole
+    model = make_model()
+    run = STRATEGIES[name].fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_as_whole(name, run, model)
+
+
+def test_a_folder_that_cannot_be_made(task, make_model, assert_as_whole, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    model = make_model()
+    run = FULL.fit(
+        model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path / "file" / "states"
+    )
+    assert_as_whole("full", run, model)
+    assert run.notes[0] == "checkpoints are no longer saved"
+
+
+# ---------------------------------------------------------------- finished, or another run
+
+
+@ALL
+def test_a_finished_run_is_given_back(name, task, make_model, assert_as_whole, tmp_path, capsys):
+    strategy = STRATEGIES[name]
+    first = strategy.fit(make_model(), task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    model, rows = make_model(), []
+    model.head.register_forward_pre_hook(lambda head, _: rows.append(head.training))
+    run = strategy.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_as_whole(name, run, model)
+    assert not any(rows)
+    assert run.notes == first.notes
+    assert run.cost["seconds"] == first.cost["seconds"]
+    assert model.fitted == [type(strategy).__name__]
+    assert "is finished; its result is given back" in capsys.readouterr().out
+
+
+class Own(FinetuneStrategy):
+    def phases(self, model, epochs):
+        return [Phase({"head": self.lr}, epochs)]
+
+
+class Edited(FinetuneStrategy):
+    def phases(self, model, epochs):
+        return [Phase({"head": self.lr, "block.2": self.lr}, epochs)]
+
+
+Edited.__name__ = "Own"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"strategy": replace(FULL, lr=1e-4)}, "lr is 0.003 there and 0.0001 here"),
+        ({"strategy": replace(FULL, layer_lr_decay=0.5)}, "layer_lr_decay is 0.9 there and 0.5"),
+        ({"strategy": STRATEGIES["progressive"]}, "strategy is 'FullFinetune' there and 'Prog"),
+        ({"seed": 4}, "seed is 3 there and 4 here"),
+        ({"epochs": EPOCHS + 1}, "epochs is 3 there and 4 here"),
+        ({"model": {"seed": 1}}, "origin is '[0-9a-f]{64}' there and '[0-9a-f]{64}' here"),
+        ({"model": {"pooling": "mean"}}, "pooling is 'cls' there and 'mean' here"),
+        ({"model": {"family": "electra"}}, "name is 'bert' there and 'electra' here"),
+        ({"task": {"split": "other"}}, "task is '[0-9a-f]{64}' there"),
+        ({"fitted": ["HeadOnlyFinetune"]}, None),
+    ],
+)
+def test_a_state_of_another_run_is_refused(change, words, task, make_model, killed, tmp_path):
+    killed(FULL, make_model(), task, tmp_path, 2)
+    model = make_model(**change.get("model", {}))
+    model.fitted = change.get("fitted", [])
+    other = tiny_task(**change["task"]) if "task" in change else task
+    strategy = change.get("strategy", FULL)
+    arguments = {"epochs": change.get("epochs", EPOCHS), "seed": change.get("seed", SEED)}
+    if words is None:  # a model that was trained since: its weights are put back
+        strategy.fit(model, other, checkpoint_dir=tmp_path, **arguments)
+        return
+    with pytest.raises(TrainingError, match=f"another run: .*{words}.*another checkpoint_dir"):
+        strategy.fit(model, other, checkpoint_dir=tmp_path, **arguments)
+
+
+def test_a_state_of_a_model_with_a_past_is_refused_to_a_fresh_one(
+    task, make_model, killed, tmp_path
+):
+    model = make_model()
+    STRATEGIES["head"].fit(model, task, epochs=1)
+    killed(FULL, model, task, tmp_path, 2)
+    with pytest.raises(TrainingError, match=r"trained by \['HeadOnlyFinetune'\] there and by \[\]"):
+        FULL.fit(make_model(), task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+
+
+def test_phases_that_were_edited_are_another_run(task, make_model, killed, tmp_path):
+    killed(Own(batch_size=8), make_model(), task, tmp_path, 2)
+    with pytest.raises(TrainingError, match="gives other phases there than here"):
+        Edited(batch_size=8).fit(
+            make_model(), task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path
+        )
+
+
+def test_a_state_of_another_version_is_refused(task, make_model, killed, tmp_path, monkeypatch):
+    killed(FULL, make_model(), task, tmp_path, 2)
+    monkeypatch.setattr(state, "FORMAT", 99)
+    with pytest.raises(TrainingError, match="checkpoint format 1, this coursekit reads 99"):
+        FULL.fit(make_model(), task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+
+
+# ---------------------------------------------------------------- from another folder
+
+
+def test_resume_from_another_folder(task, make_model, killed, assert_as_whole, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    killed(FULL, make_model(), task, old, 6)
+    kept = sorted(p.name for p in old.iterdir())
+    killed(FULL, make_model(), task, new, 9, resume_from=old)
+    assert sorted(p.name for p in old.iterdir()) == kept
+    shutil.rmtree(old)
+    old.mkdir()
+    # The same call again: what its own folder holds goes before what it started from.
+    model = make_model()
+    run = FULL.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=new, resume_from=old)
+    assert_as_whole("full", run, model)
+
+
+def test_resume_from_without_a_folder_of_its_own(
+    task, make_model, killed, assert_as_whole, tmp_path
+):
+    killed(FULL, make_model(), task, tmp_path, 6)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    model = make_model()
+    run = FULL.fit(model, task, epochs=EPOCHS, seed=SEED, resume_from=tmp_path)
+    assert_as_whole("full", run, model)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+
+
+def test_resume_from_a_folder_without_states(task, make_model, tmp_path):
+    with pytest.raises(TrainingError, match=r"resume_from: .*nowhere holds no state to go on from"):
+        FULL.fit(make_model(), task, epochs=1, resume_from=tmp_path / "nowhere")
+
+
+def test_states_are_saved_once_a_minute_and_at_the_end_of_epochs(task, make_model, tmp_path, monkeypatch):  # fmt: skip
+    steps: list[int] = []
+    now = [0.0]
+    monkeypatch.setattr(state, "save_state", lambda folder, step, *_: steps.append(step))
+    monkeypatch.setattr(session.time, "monotonic", lambda: now[0])
+    model = make_model()
+    model.head.register_forward_pre_hook(lambda *_: now.__setitem__(0, now[0] + 25.0))
+    FullFinetune(batch_size=3).fit(model, task, epochs=1, checkpoint_dir=tmp_path)
+    # 25 seconds a step: due after the third, more than a minute later; ten steps an epoch.
+    assert steps == [3, 6, 9, 10, 10]
