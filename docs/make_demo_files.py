@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- demo: made by make readme -->\n```text\n).*?(\n```)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- demo: made by make readme -->\n```text\n)[^`]+(\n```)")
 
 
 def main(report: Path) -> None:
