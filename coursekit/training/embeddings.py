@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from coursekit.data.paths import cache_dir
+from coursekit.errors import CourseKitError
 from coursekit.models.classifier import Classifier, weights_digest
 from coursekit.storage import atomic_file
 
@@ -43,9 +44,17 @@ def frozen_embeddings(model: Classifier, smiles: Sequence[str]) -> tuple[np.ndar
     if key not in _memory:
         while len(_memory) >= KEPT_IN_MEMORY:
             _memory.pop(next(iter(_memory)))
-        path = cache_dir() / "embeddings" / f"{key}.npz"
-        _memory[key] = _from_disk(path, (len(smiles), model.width)) or _compute(model, smiles, path)
+        path = _path(key)
+        stored = _from_disk(path, (len(smiles), model.width)) if path is not None else None
+        _memory[key] = stored or _compute(model, smiles, path)
     return _memory[key]
+
+
+def _path(key: str) -> Path | None:
+    try:
+        return cache_dir() / "embeddings" / f"{key}.npz"
+    except CourseKitError:  # no cache folder can be had here
+        return None
 
 
 def _from_disk(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float] | None:
@@ -57,10 +66,14 @@ def _from_disk(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float] |
     return (vectors, seconds) if vectors.shape == shape and vectors.dtype == np.float32 else None
 
 
-def _compute(model: Classifier, smiles: Sequence[str], path: Path) -> tuple[np.ndarray, float]:
+def _compute(
+    model: Classifier, smiles: Sequence[str], path: Path | None
+) -> tuple[np.ndarray, float]:
     began = time.monotonic()
     vectors = model.embed(smiles)
     seconds = time.monotonic() - began
+    if path is None:
+        return vectors, seconds
     # A cache that cannot be written costs time, never a run.
     with suppress(OSError), atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, vectors=vectors, seconds=seconds)

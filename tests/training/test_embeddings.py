@@ -198,14 +198,14 @@ def test_the_head_learns_logistic_regression(make_model, task):
         def phases(self, model, epochs):
             return [Phase({"head": self.lr}, epochs)]
 
-    strategy = Exact(lr=0.1, batch_size=30, weight_decay=0.0, clip=1e9, warmup=0, decay="cosine")
-    run = strategy.fit(model, task, epochs=150)
+    strategy = Exact(lr=1.0, batch_size=30, weight_decay=0.0, clip=1e9, warmup=0, decay="cosine")
+    run = strategy.fit(model, task, epochs=300)
     reached = run.history.query("split == 'train'")["loss"].iloc[-1]
     oracle = LogisticRegression(C=1e9, max_iter=10_000).fit(vectors, labels)
-    logits = torch.from_numpy(oracle.decision_function(vectors))
-    least = binary_cross_entropy_with_logits(logits, torch.from_numpy(labels).double()).item()
+    logits = torch.tensor(oracle.decision_function(vectors))
+    least = binary_cross_entropy_with_logits(logits, torch.tensor(labels).double()).item()
     start = run.history.query("split == 'train'")["loss"].iloc[0]
-    assert least - 1e-6 <= reached < least + 0.35 * (start - least)
+    assert least - 1e-6 <= reached < least + 0.1 * (start - least)
 
 
 def test_progressive_computes_embeddings_only_while_the_encoder_is_frozen(watched, task):

@@ -17,7 +17,7 @@ from tiny import EPOCHS, STRATEGIES, tiny_task
 
 from coursekit.errors import TrainingError
 from coursekit.storage import states
-from coursekit.training import FinetuneStrategy, FullFinetune, Phase, session, state
+from coursekit.training import FinetuneStrategy, FullFinetune, Phase, embeddings, session, state
 from coursekit.training.session import Session
 
 FULL = STRATEGIES["full"]
@@ -120,6 +120,7 @@ def test_vectors_computed_by_a_killed_process_are_found_again(
 ):
     """By content: another process, another model object, weights out of a state."""
     monkeypatch.setenv("COURSEKIT_CACHE", str(battlefield / "cache"))
+    monkeypatch.setattr(embeddings, "_memory", {})  # what this process has in memory
     folder = battlefield / f"head-{DELAYS[0]}"
     model, seen = make_model(seed=8), []
     model.origin = make_model().origin
@@ -129,7 +130,7 @@ def test_vectors_computed_by_a_killed_process_are_found_again(
     shutil.rmtree(folder / states(folder)[-1].name)
     STRATEGIES["head"].fit(model, task, epochs=EPOCHS, seed=SEED, resume_from=folder)
     encoder.remove()
-    assert sum(seen) == 12 + 12  # valid and test; the 30 of the train part were there
+    assert sum(seen) <= 12  # at most the test part, which is predicted only at the end of a run
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 11])
