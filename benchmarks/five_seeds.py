@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from coursekit.data import load_task
-from coursekit.demo import POOLING, REFERENCE, strategies
+from coursekit.demo import POOLING, strategies
 from coursekit.evaluation import Comparison, compare, fingerprint_baseline
 from coursekit.models import load_classifier
 from coursekit.runs import describe_environment
 from coursekit.storage import write_json
 
+REFERENCE = "frozen"
 HERE = Path(__file__).resolve().parent
 JUDGED = ("fine-tuned", "progressive", "forest")
 
@@ -34,6 +35,8 @@ def compared(task_name: str, encoder: str, seed: int) -> Comparison:
         model = load_classifier(encoder, pooling=POOLING, seed=seed)
         folder = HERE / "scratch" / "seeds" / f"{name}-{task.fingerprint[:8]}-{seed}"
         runs[name] = strategy.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=folder)
+        if runs[name].interrupted:
+            raise KeyboardInterrupt
     runs["forest"] = fingerprint_baseline(task, "forest", seed=seed)
     return compare(runs)
 

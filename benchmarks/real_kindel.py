@@ -24,12 +24,13 @@ from scipy.stats import spearmanr
 
 from coursekit.data import LabelRules, Library, load_heldout, make_task
 from coursekit.data.simulate import simulate
-from coursekit.demo import POOLING, REFERENCE, strategies
+from coursekit.demo import POOLING, strategies
 from coursekit.evaluation import compare, fingerprint_baseline
 from coursekit.models import Classifier, load_classifier
 from coursekit.runs import describe_environment
 from coursekit.storage import write_json
 
+REFERENCE = "frozen"
 HERE = Path(__file__).resolve().parent
 BLOCKS = (160, 400, 100)  # of KinDEL's 377, 1127 and 190 synthons
 ROWS = {"n_top": 45_000, "n_background": 40_000}

@@ -89,6 +89,7 @@ def check(source: str, keep_valid: bool) -> None:
     selection = load_selection(source, keep_valid=keep_valid)
     click.echo(f"{source}: {len(selection):,} rows, all 13 columns as they should be")
     click.echo(str(label_counts(label_selection(selection))))
+    click.echo("hard negatives are of the kinds disynthon, similarity and matrix")
 
 
 @data.command()
@@ -169,7 +170,10 @@ def train(
     )
     click.echo(str(chosen.plan(model, epochs)))
     run = chosen.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states")
-    click.echo(f"{run}\nrecord: {run.save(out)}")
+    click.echo(str(run))
+    if run.interrupted:
+        raise KeyboardInterrupt
+    click.echo(f"record: {run.save(out)}")
 
 
 @main.command()
@@ -187,5 +191,3 @@ def evaluate(runs: tuple[Path, ...], part: str, as_csv: bool, as_latex: bool) ->
         click.echo(comparison.to_csv() if as_csv else comparison.to_latex(), nl=False)
         return
     click.echo(str(comparison))
-    if len(runs) > 1:
-        click.echo(f"\n{comparison.verdict()}")

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from coursekit.training import FinetuneStrategy
 
 BASELINES = {"fingerprints, logistic": "logistic", "fingerprints, forest": "forest"}
-REFERENCE = "frozen"
 # [CLS] has no task in masked-token pretraining; the mean of all tokens serves frozen embeddings
 # better (valid part, easy negatives: AUROC 0.78 against 0.68), and a comparison should be fair.
 POOLING: Literal["cls", "mean"] = "mean"
@@ -51,6 +50,9 @@ def run_demo(
         encoder: see ``load_classifier``.
         task_name: see ``load_task``.
         say: takes lines for the reader.
+
+    Raises:
+        KeyboardInterrupt: on ctrl-C, after the run in progress has been saved.
     """
     from coursekit.data import load_task
     from coursekit.evaluation import compare, fingerprint_baseline
@@ -71,6 +73,8 @@ def run_demo(
         say(f"[{len(runs) + 1} of {steps}] {name}: {epochs} epochs of {type(strategy).__name__}")
         folder = out / "runs" / f"{name}-{task.fingerprint[:8]}-{seed}"
         runs[name] = strategy.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=folder)
+        if runs[name].interrupted:
+            raise KeyboardInterrupt
         hard = runs[name].scores(n_boot=0).auroc_hard.value
         say(f"    hard AUROC {hard:.3f}, {runs[name].cost['seconds']:.0f} s of training")
     comparison = compare({name: runs[name] for name in [*todo, *BASELINES]})
@@ -126,7 +130,6 @@ def _write(out: Path, comparison: Comparison, task: BindingTask, encoder: str) -
             f"Encoder {encoder}; selection {task.name}. The bundled sample is simulated: "
             "its numbers compare methods, they say nothing about MAPK14 itself."
         ],
-        reference=REFERENCE,
     )
 
 

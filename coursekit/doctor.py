@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,7 +56,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at this machine; nothing is changed, downloaded or guessed."""
-    findings = [Finding("python", platform.python_version(), *_python_state())]
+    findings = [Finding("python", platform.python_version())]
     findings += [_package(name, why, how) for name, (why, how) in WANTED.items()]
     if importlib.util.find_spec("torch") is not None:
         findings += _device()
@@ -91,22 +91,14 @@ def memory_limit() -> int | None:
     """Bytes of memory that this process may use, a container's limit included; None if unknown."""
     sizes: list[int] = []
     if hasattr(os, "sysconf"):
-        try:
+        with suppress(OSError, ValueError):
             sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        except (OSError, ValueError):
-            pass
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             sizes.append(int(Path(limit).read_text(encoding="ascii")))
         except (OSError, ValueError):
             continue
     return min(sizes) if sizes else None
-
-
-def _python_state() -> tuple[str, str]:
-    if sys.version_info < (3, 11):
-        return "missing", "coursekit needs Python 3.11 or newer"
-    return "ok", ""
 
 
 def _package(name: str, why: str, how: str) -> Finding:

@@ -15,6 +15,7 @@ BLOCK = re.compile(r"(<!-- demo: made by make readme -->\n```text\n)[^`]+(\n```)
 
 
 def main(report: Path) -> None:
+    """Copy table, numbers and pictures out of the folder of a demo."""
     table = (report / "comparison.txt").read_text(encoding="utf-8").rstrip()
     readme = ROOT / "README.md"
     text, replaced = BLOCK.subn(lambda m: m[1] + table + m[2], readme.read_text(encoding="utf-8"))

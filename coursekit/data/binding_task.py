@@ -27,6 +27,7 @@ TASK_COLUMNS = (
 )
 """Columns of each part of a task."""
 
+TASK_FILE = "task.json"
 _VERSION = 1
 
 
@@ -125,7 +126,7 @@ class BindingTask:
             with atomic_file(target / f"{name}.parquet") as temporary:
                 self.part(name).to_parquet(temporary, index=False)
         facts = {"version": _VERSION, "name": self.name, "fingerprint": self.fingerprint}
-        write_json(target / "task.json", facts | {"settings": self.settings})
+        write_json(target / TASK_FILE, facts | {"settings": self.settings})
         return target
 
     @classmethod
@@ -138,7 +139,7 @@ class BindingTask:
         """
         source = Path(folder)
         try:
-            facts = json.loads((source / "task.json").read_text(encoding="utf-8"))
+            facts = json.loads((source / TASK_FILE).read_text(encoding="utf-8"))
             parts = {name: pd.read_parquet(source / f"{name}.parquet") for name in PARTS}
             if facts["version"] != _VERSION:
                 raise TaskError(

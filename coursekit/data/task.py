@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from coursekit.data.binding_task import TASK_COLUMNS, BindingTask
+from coursekit.data.binding_task import TASK_COLUMNS, TASK_FILE, BindingTask
 from coursekit.data.labels import label_selection
 from coursekit.data.library import Library
 from coursekit.data.passes import Source
@@ -118,15 +118,18 @@ def load_task(name: str = "sample", split: str = "random", seed: int = 0) -> Bin
 
     Args:
         name: ``"sample"`` (bundled); or, once fetched, ``"mapk14"`` or ``"ddr1"`` (KinDEL's 1M
-            files, with easy negatives enumerated from its synthon tables) or ``"mapk14_full"``.
-        split: as in ``make_task``.
-        seed: as in ``make_task``.
+            files, with easy negatives enumerated from its synthon tables) or ``"mapk14_full"``;
+            or a .parquet file of your own; or the folder of a task that was saved.
+        split: as in ``make_task``; a saved task keeps its own.
+        seed: as in ``make_task``; a saved task keeps its own.
 
     Raises:
         SelectionError: no such selection, or it has not been fetched.
-        TaskError: as in ``make_task``.
+        TaskError: as in ``make_task``, or a saved task that is damaged.
     """
-    make = partial(make_task, name, split, seed, fractions=(0.6, 0.15, 0.25), name=name)
+    if (Path(name) / TASK_FILE).is_file():
+        return BindingTask.load(name)
+    make = partial(make_task, name, split, seed, fractions=(0.6, 0.15, 0.25))
     if name in TARGETS:
         selection_path(name)  # says how to fetch the file, where it is missing
         library = Library.from_kindel(kindel_dir() / "synthons")

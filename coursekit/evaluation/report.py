@@ -27,6 +27,7 @@ table { border-collapse: collapse; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ccc; }
 th:first-child, td:first-child { text-align: left; }
 caption { caption-side: bottom; text-align: left; color: #444; padding-top: .5rem; }
+small { white-space: nowrap; }
 .wide { overflow-x: auto; }
 figure { margin: 1.5rem 0; }
 figure img { max-width: 100%; height: auto; }
@@ -42,10 +43,6 @@ figcaption { color: #444; }
 <div class="wide" tabindex="0" role="region" aria-label="Comparison table">
 {{ table | safe }}
 </div>
-<h3>Is a difference larger than its interval?</h3>
-<ul>
-{% for sentence in verdicts %}<li>{{ sentence }}</li>
-{% endfor %}</ul>
 {% for section in sections %}<h2>{{ section.title }}</h2>
 {% if section.text %}<p>{{ section.text }}</p>{% endif %}
 {% for picture in section.pictures %}{{ picture | safe }}
@@ -80,9 +77,8 @@ def write_report(
     task: BindingTask,
     sections: Sequence[Section],
     lead: Sequence[str] = (),
-    reference: str | None = None,
 ) -> Path:
-    """Write the page: table, differences, pictures, task, and how each run was made.
+    """Write the page: table with its differences, pictures, task, and how each run was made.
 
     Args:
         path: of the HTML file; its folder is made.
@@ -91,21 +87,14 @@ def write_report(
         task: what they were trained on.
         sections: pictures with their words.
         lead: sentences under the heading.
-        reference: the row that the others are compared with; the first by default.
     """
     from jinja2 import Environment
 
     page = Environment(autoescape=True).from_string(_PAGE)
-    verdicts = [
-        sentence
-        for metric in ("auroc_hard", "auroc_easy")
-        for sentence in comparison.verdict(reference, metric).splitlines()
-    ]
     text = page.render(
         title=title,
         lead=lead,
         table=comparison.to_html(),
-        verdicts=verdicts,
         sections=[
             {"title": s.title, "text": s.text, "pictures": [p._repr_html_() for p in s.pictures]}
             for s in sections

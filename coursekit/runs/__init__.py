@@ -2,6 +2,6 @@
 
 from coursekit.runs.environment import describe_environment
 from coursekit.runs.record import decode_record, encode_record
-from coursekit.runs.run import Run
+from coursekit.runs.run import INTERRUPTED, Run
 
-__all__ = ["Run", "decode_record", "describe_environment", "encode_record"]
+__all__ = ["INTERRUPTED", "Run", "decode_record", "describe_environment", "encode_record"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from coursekit.evaluation.picture import Picture
 
 RECORD_FILE = "record.json"
+INTERRUPTED = "interrupted"  # how the note of a run begins that was stopped before its end
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,6 +69,11 @@ class Run:
         from coursekit.evaluation.metrics import score_predictions
 
         return score_predictions(self.predictions, part=part, n_boot=n_boot, seed=seed)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody stopped the training before its end, so that it can go on."""
+        return any(note.startswith(INTERRUPTED) for note in self.notes)
 
     def record(self) -> dict[str, Any]:
         """The run as plain data that fits into a notebook.

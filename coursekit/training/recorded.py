@@ -35,8 +35,7 @@ def recorded_run(identity: dict[str, Any]) -> Run | None:
             print(f"{path} is passed over: {error}")
             continue
         found = {"strategy": run.strategy, "task": run.task.get("fingerprint"), "seed": run.seed}
-        interrupted = any(note.startswith("interrupted") for note in run.notes)
-        if found == identity and not interrupted:
+        if found == identity and not run.interrupted:
             print(f"{run.name}: recorded in {path.parent}; given back; the model stays as it is")
             return run
     return None

@@ -13,6 +13,7 @@ import torch
 
 from coursekit.data.batches import bucketed_batches, encode, pad
 from coursekit.errors import TrainingError
+from coursekit.runs import INTERRUPTED
 from coursekit.training import state as states
 from coursekit.training.embeddings import frozen_embeddings
 from coursekit.training.identity import identity_of
@@ -300,7 +301,7 @@ class Session:
         """Keep what there is and say how to go on."""
         self.save()
         goes_on = "; fit again with the same checkpoint_dir to go on" if self.folder else ""
-        self.note(f"interrupted in epoch {self.at.epoch}, after step {self.at.step}{goes_on}")
+        self.note(f"{INTERRUPTED} in epoch {self.at.epoch}, after step {self.at.step}{goes_on}")
 
     def note(self, sentence: str, detail: str = "") -> None:
         """Say it now, and keep the sentence in the Run.
