@@ -202,11 +202,12 @@ def _arrow_batches(
         for start in range(0, len(source), batch_rows):
             part = source.iloc[start : start + batch_rows][list(columns)]
             try:
-                batch = pa.RecordBatch.from_pandas(part, preserve_index=False)
+                # By way of a table: a frame put together from pieces has columns in chunks.
+                table = pa.Table.from_pandas(part, preserve_index=False).combine_chunks()
             except pa.ArrowException as error:
                 raise SelectionError(f"selection, from row {start}: {error}") from error
-            check_arrow_types(batch.schema, "selection", columns)
-            yield batch
+            check_arrow_types(table.schema, "selection", columns)
+            yield from table.to_batches()
         return
     path = selection_path(source)
     file = open_parquet(path, dictionary=[c for c in columns if c in BLOCK_COLUMNS])

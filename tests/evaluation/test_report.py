@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 from tiny import tiny_task
@@ -73,7 +73,7 @@ def test_a_screen_reader_finds_its_way(page: Page) -> None:
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("h1")) == 1
     headings = [int(tag[1]) for tag, _ in page.tags if tag in ("h1", "h2", "h3")]
-    assert all(later - before <= 1 for before, later in zip(headings, headings[1:], strict=False))
+    assert all(later - before <= 1 for before, later in pairwise(headings))
     assert all(len(image["alt"] or "") > 50 for image in page.all("img"))
     assert all("scope" in cell for cell in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table")) == 2

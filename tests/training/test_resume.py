@@ -92,8 +92,12 @@ def battlefield(tmp_path_factory) -> Path:
     environment = os.environ | {"COURSEKIT_CACHE": str(folder / "cache")}
     done = subprocess.run(
         [sys.executable, str(program), str(folder), threads, *DELAYS],
-        capture_output=True, text=True, env=environment, timeout=120, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=True,
+    )
     assert "True" in done.stdout, done.stdout + done.stderr
     return folder
 
@@ -135,7 +139,9 @@ def test_vectors_computed_by_a_killed_process_are_found_again(
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 11])
 @ALL
-def test_every_place_in_a_phase_and_an_epoch(name, steps, task, make_model, killed, assert_as_whole, tmp_path):  # fmt: skip
+def test_every_place_in_a_phase_and_an_epoch(
+    name, steps, task, make_model, killed, assert_as_whole, tmp_path
+):
     """Four steps an epoch: amid one, at its end, and in the first or a later phase."""
     strategy = STRATEGIES[name]
     killed(strategy, make_model(), task, tmp_path, steps)
@@ -237,7 +243,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_state_falls_back_to_the_one_before(damage, task, make_model, killed, assert_as_whole, tmp_path):  # fmt: skip
+def test_a_damaged_state_falls_back_to_the_one_before(
+    damage, task, make_model, killed, assert_as_whole, tmp_path
+):
     killed(FULL, make_model(), task, tmp_path, 6)
     before, newest = states(tmp_path)
     damage(newest)
@@ -249,7 +257,9 @@ def test_a_damaged_state_falls_back_to_the_one_before(damage, task, make_model, 
     run.record()
 
 
-def test_where_all_states_are_damaged_it_starts_anew_and_says_so(task, make_model, killed, assert_as_whole, tmp_path, capsys):  # fmt: skip
+def test_where_all_states_are_damaged_it_starts_anew_and_says_so(
+    task, make_model, killed, assert_as_whole, tmp_path, capsys
+):
     killed(FULL, make_model(), task, tmp_path, 11)
     for found in states(tmp_path):
         DAMAGES["cut tensors"](found)
@@ -269,7 +279,9 @@ def test_where_all_states_are_damaged_it_starts_anew_and_says_so(task, make_mode
 
 
 @ALL
-def test_a_full_disk_stops_saving_and_not_training(name, task, make_model, assert_as_whole, tmp_path, monkeypatch, capsys):  # fmt: skip
+def test_a_full_disk_stops_saving_and_not_training(
+    name, task, make_model, assert_as_whole, tmp_path, monkeypatch, capsys
+):
     saved: list[int] = []
     really_save = state.save_state
 
@@ -422,7 +434,9 @@ def test_resume_from_a_folder_without_states(task, make_model, tmp_path):
         FULL.fit(make_model(), task, epochs=1, resume_from=tmp_path / "nowhere")
 
 
-def test_states_are_saved_once_a_minute_and_at_the_end_of_epochs(task, make_model, tmp_path, monkeypatch):  # fmt: skip
+def test_states_are_saved_once_a_minute_and_at_the_end_of_epochs(
+    task, make_model, tmp_path, monkeypatch
+):
     steps: list[int] = []
     now = [0.0]
     monkeypatch.setattr(state, "save_state", lambda folder, step, *_: steps.append(step))
