@@ -47,6 +47,7 @@ format: .venv/dev
 
 bench: .venv/dev
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python docs/make_benchmark_page.py
 
 lessons: .venv/dev
 	@ls solutions/*.py >/dev/null 2>&1 || echo "there are no lessons in solutions/ yet"

@@ -1,0 +1,131 @@
+"""The handbook: its code runs, its commands exist, its numbers are measured, its site builds."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+
+import click
+import pytest
+
+from coursekit.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+
+FOLDERS = [page for page in ROOT.glob("[a-z]*/README.md") if page.parent.name != "report"]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+with_code = [page for page in PAGES if blocks(page, "python")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", with_code, ids=lambda p: p.name)
+def test_the_code_on_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        for number, code in enumerate(blocks(page, "python")):
+            exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+    assert len(names) > 2
+
+
+COMMAND = re.compile(r"coursekit (?:[a-z]+ )?[^`|<>\n]*")
+shown = sorted(
+    {
+        (page.name, line.strip())
+        for page in PAGES
+        for text in blocks(page, "bash")
+        for line in text.splitlines()
+        if line.startswith("coursekit ")
+    }
+    | {
+        (page.name, code)
+        for page in PAGES
+        for code in re.findall(r"`(coursekit [a-z][^`]+)`", page.read_text(encoding="utf-8"))
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "line"), shown)
+def test_commands_shown_exist(page: str, line: str) -> None:
+    """Parsed as the command line would, and not run."""
+    words = shlex.split(line.split("#")[0])[1:]
+    command: click.Command = main
+    context = click.Context(main)
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    if isinstance(command, click.Group):
+        assert words in ([], ["--help"], ["COMMAND", "--help"]), line
+        return
+    for parameter in command.params:  # the folders in an example need not be here
+        if isinstance(parameter.type, click.Path):
+            parameter.type.exists = False
+    bare = command.params and not words and any(p.required for p in command.params)
+    if not bare:  # `coursekit train`, as the name of a command in a sentence
+        command.make_context(command.name, words, parent=context)
+
+
+def test_commands_were_found() -> None:
+    assert len(shown) > 12
+
+
+def test_the_benchmark_page_has_the_numbers_of_the_benchmarks() -> None:
+    """After a change: python docs/make_benchmark_page.py."""
+    page = runpy.run_path(str(ROOT / "docs" / "make_benchmark_page.py"))["page"]()
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("page", [*PAGES, *FOLDERS], ids=lambda p: f"{p.parent.name}-{p.name}")
+def test_links_lead_somewhere_and_pictures_are_described(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for mark, words, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), target
+        assert not mark or len(words) > 40, f"{target} has no description"
+
+
+class Loaded(HTMLParser):
+    """What a page makes a browser fetch, and pictures without a description."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        source = given.get("src") or (given.get("href") if tag == "link" else None)
+        if source and source.startswith(("http:", "https:", "//")):
+            self.found.append(source)
+        if tag == "img" and not given.get("alt"):
+            self.found.append(f"no description: {source}")
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("myst_nb")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html"]
+    built = subprocess.run(
+        [*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 10
+    fetched = {s for p in pages for s in Loaded(p.read_text(encoding="utf-8")).found}
+    assert not fetched
