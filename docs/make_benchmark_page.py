@@ -53,8 +53,8 @@ def kindel() -> str:
     return (
         table(["approach", *columns], rows)
         + "\n\nThe real held-out MAPK14 compounds, ranked by the same models against their "
-        "measured Kd (Spearman).\nNo real count was seen in training, so this shows the way and not a "
-        "result:\n\n" + table(["approach", "off-DNA", "on-DNA"], ranked)
+        "measured Kd (Spearman).\nNo real count was seen in training, so this shows the "
+        "way and not a result:\n\n" + table(["approach", "off-DNA", "on-DNA"], ranked)
     )
 
 
@@ -93,7 +93,8 @@ Python {environment["python"]}, torch {environment["versions"]["torch"]}.
 ## Does the result depend on the seed?
 `benchmarks/five_seeds.py`: each seed has its own split of the bundled sample and its own
 training, with the settings of `make demo`. Hard AUROC, test part. Full fine-tuning beats frozen
-embeddings by more than the paired 95% interval on **{clear["fine-tuned"]} of {len(seeds_of["seeds"])}** seeds.
+embeddings by more than the paired 95% interval on
+**{clear["fine-tuned"]} of {len(seeds_of["seeds"])}** seeds.
 
 {seeds()}
 
