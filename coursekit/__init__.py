@@ -19,6 +19,8 @@ _FACE = {
     "FullFinetune": "coursekit.training",
     "HeadOnlyFinetune": "coursekit.training",
     "LabelRules": "coursekit.data",
+    "LoRAFinetune": "coursekit.training",
+    "PartialFinetune": "coursekit.training",
     "Phase": "coursekit.training",
     "ProgressiveUnfreeze": "coursekit.training",
     "Run": "coursekit.runs",
@@ -40,7 +42,11 @@ __all__ = ["__version__", *_FACE]
 
 def __getattr__(name: str) -> Any:
     if name not in _FACE:
-        raise AttributeError(f"module 'coursekit' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, __all__, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(_FACE))}"
+        raise AttributeError(f"module 'coursekit' has no attribute {name!r}; {hint}")
     return getattr(import_module(_FACE[name]), name)
 
 

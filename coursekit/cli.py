@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,36 @@ import click
 from coursekit.errors import CourseKitError
 from coursekit.version import __version__
 
-CARRY_ON = "Interrupted. What was done is kept; the same command goes on from there."
+CARRY_ON = (
+    "Interrupted. What was saved is kept: the same command goes on from there, or starts anew."
+)
+SEED = click.IntRange(min=0)
+RUN_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 class _Group(click.Group):
-    """Shows the kit's own errors as sentences, and ctrl-C as one."""
+    """Shows the kit's own errors, and those of files, as sentences, and ctrl-C as one."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except CourseKitError as error:
-            if os.environ.get("COURSEKIT_DEBUG"):
+        except (CourseKitError, OSError) as error:
+            # click itself ends quietly where a pipe such as `| head` was closed.
+            if os.environ.get("COURSEKIT_DEBUG") or isinstance(error, BrokenPipeError):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_sentence(error)) from error
         except KeyboardInterrupt:
             click.echo(f"\n{CARRY_ON}", err=True)
             sys.exit(130)
+
+
+def _sentence(error: CourseKitError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror}. Is the path right, and may you read and write "
+            "there?"
+        )
+    return str(error)
 
 
 @click.group(cls=_Group)
@@ -38,11 +54,11 @@ def main() -> None:
 
 @main.command()
 @click.option("--out", default="report", show_default=True, help="Folder for the report.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--encoder", default="coursekit-mini", show_default=True, help="Hub id or folder.")
-@click.option("--task", "task_name", default="sample", show_default=True)
+@click.option("--task", "task_name", default="sample", show_default=True, help="Name or folder.")
 def demo(out: str, seed: int, encoder: str, task_name: str) -> None:
-    """Frozen, fine-tuned and progressive on the bundled sample, with a report page."""
+    """Frozen, fine-tuned and progressive side by side, with a report page."""
     from coursekit.demo import run_demo
 
     run_demo(out, seed, encoder, task_name, say=click.echo)
@@ -69,7 +85,7 @@ def data() -> None:
 @click.argument("target", type=click.Choice(["mapk14", "ddr1"]))
 @click.option("--full", is_flag=True, help="The file of all 81 million molecules.")
 @click.option("--url", default=None, help="Where the bucket's layout begins.")
-@click.option("--accept-licence", is_flag=True, help="Accept KinDEL's licence without being asked.")
+@click.option("--accept-licence", is_flag=True, help="Accept KinDEL's license without being asked.")
 def fetch(target: str, full: bool, url: str | None, accept_licence: bool) -> None:
     """Download KinDEL's files for one target, or go on with a download that broke off."""
     from coursekit.data.download import fetch as fetch_files
@@ -85,33 +101,42 @@ def fetch(target: str, full: bool, url: str | None, accept_licence: bool) -> Non
 def check(source: str, keep_valid: bool) -> None:
     """Validate a selection table and show how its labels come out."""
     from coursekit.data import label_counts, label_selection, load_selection
+    from coursekit.data.validation import SelectionReport
 
-    selection = load_selection(source, keep_valid=keep_valid)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it says what the report says
+        selection = load_selection(source, keep_valid=keep_valid)
+    report = SelectionReport.of(selection)
     click.echo(f"{source}: {len(selection):,} rows, all 13 columns as they should be")
+    for reason, count in report.dropped.items():
+        click.echo(f"dropped of {report.rows_read:,}: {count:,} ({reason})")
+    click.echo(f"SMILES parsed: {report.smiles_parsed:,}")
     click.echo(str(label_counts(label_selection(selection))))
     click.echo("hard negatives are of the kinds disynthon, similarity and matrix")
 
 
 @data.command()
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 def simulate(seed: int, out: Path) -> None:
     """Simulate another selection on the bundled library: a blind set, a set per student."""
     from coursekit.data.simulate import write_sample
 
+    out.mkdir(parents=True, exist_ok=True)  # or say now, and not after the work, that it cannot be
     click.echo(f"written: {write_sample(out, seed)}")
 
 
-@data.command()
-@click.option("-n", "number", default=120_000, show_default=True, help="Distinct molecules.")
-@click.option("--seed", default=20, show_default=True)
+@data.command("enumerate")
+@click.option("-n", "number", type=click.IntRange(min=1), default=120_000, show_default=True)
+@click.option("--seed", type=SEED, default=20, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A .smi file.")
-def enumerate(number: int, seed: int, out: Path) -> None:
-    """Write random members of the bundled library as SMILES, for pretraining."""
+def enumerate_members(number: int, seed: int, out: Path) -> None:
+    """Write random members of the bundled library as SMILES, each once, for pretraining."""
     from coursekit.data.library import Library
     from coursekit.storage import atomic_file
 
     library = Library.own()
+    out.parent.mkdir(parents=True, exist_ok=True)
     smiles = dict.fromkeys(library.members(library.sample(number, seed)))
     with atomic_file(out) as temporary:
         temporary.write_text("\n".join(smiles) + "\n", encoding="ascii")
@@ -127,12 +152,13 @@ def enumerate(number: int, seed: int, out: Path) -> None:
 @click.option("--heads", default=4, show_default=True)
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--lr", "learning_rate", default=1.5e-3, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 def pretrain(files: tuple[Path, ...], out: Path, **settings: Any) -> None:
     """Pretrain a small encoder on FILES of SMILES; interrupted, the same command goes on."""
     from coursekit.models.pretrain import PretrainSettings
     from coursekit.models.pretrain import pretrain as run_pretraining
 
+    out.mkdir(parents=True, exist_ok=True)
     run_pretraining(files, out, PretrainSettings(**settings), report=click.echo)
 
 
@@ -140,6 +166,8 @@ STRATEGIES = {
     "frozen": "HeadOnlyFinetune",
     "full": "FullFinetune",
     "progressive": "ProgressiveUnfreeze",
+    "partial": "PartialFinetune",
+    "lora": "LoRAFinetune",
 }
 
 
@@ -151,7 +179,7 @@ STRATEGIES = {
 @click.option("--epochs", default=5, show_default=True)
 @click.option("--lr", type=float, default=None, help="Peak learning rate.  [strategy's default]")
 @click.option("--batch-size", type=int, default=None, help="[strategy's default]")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 def train(
     strategy: str, task_name: str, encoder: str, pooling: Any, epochs: int,
@@ -169,6 +197,7 @@ def train(
         **{name: value for name, value in given.items() if value is not None}
     )
     click.echo(str(chosen.plan(model, epochs)))
+    out.mkdir(parents=True, exist_ok=True)
     run = chosen.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states")
     click.echo(str(run))
     if run.interrupted:
@@ -177,7 +206,7 @@ def train(
 
 
 @main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RUN_FOLDER)
 @click.option("--part", type=click.Choice(["test", "valid"]), default="test", show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Numbers with their intervals as CSV.")
 @click.option("--latex", "as_latex", is_flag=True, help="A booktabs table.")
@@ -186,8 +215,20 @@ def evaluate(runs: tuple[Path, ...], part: str, as_csv: bool, as_latex: bool) ->
     from coursekit.evaluation import compare
     from coursekit.runs import Run
 
-    comparison = compare({folder.name: Run.load(folder) for folder in runs}, part=part)
+    if as_csv and as_latex:
+        raise click.UsageError("choose one of --csv and --latex")
+    named = zip(_row_names(runs), runs, strict=True)
+    comparison = compare({name: Run.load(folder) for name, folder in named}, part=part)
     if as_csv or as_latex:
         click.echo(comparison.to_csv() if as_csv else comparison.to_latex(), nl=False)
         return
     click.echo(str(comparison))
+
+
+def _row_names(folders: Sequence[Path]) -> list[str]:
+    """Each folder's own name; its whole path where another has the same name."""
+    names = [folder.resolve().name for folder in folders]
+    return [
+        name if names.count(name) == 1 else str(folder)
+        for name, folder in zip(names, folders, strict=True)
+    ]

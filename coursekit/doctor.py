@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Any
 
 GIB = 1024**3
 
@@ -20,15 +22,24 @@ PROFILES = {
     "full": "larger encoders, several seeds, a GPU of 30 GB or more",
 }
 
-# package -> (why it is wanted, how to get it)
-WANTED = {
-    "torch": ("training", "pip install torch"),
-    "transformers": ("encoders", "pip install transformers"),
-    "scikit-learn": ("scores and baselines", "pip install scikit-learn"),
-    "rdkit": ("molecules: labels, drawings, fingerprints", "pip install rdkit"),
-    "jupyterlab": ("the notebooks on this machine", "pip install 'coursekit[lab]'"),
-    "nbgrader": ("grading a class", "pip install 'coursekit[grading]'"),
-    "ipywidgets": ("sliders and explorers", "pip install ipywidgets"),
+# package -> what it is needed for
+NEEDED = {
+    "torch": "training",
+    "transformers": "encoders",
+    "scikit-learn": "scores and baselines",
+    "rdkit": "molecules: labels, drawings, fingerprints",
+    "numpy": "arrays",
+    "pandas": "tables",
+    "pyarrow": "parquet files",
+    "matplotlib": "pictures",
+    "ipywidgets": "sliders and explorers",
+}
+# extra -> what it is for, and its packages; not everybody wants them
+EXTRAS = {
+    "lab": ("notebooks on this machine", ("jupyterlab",)),
+    "grading": ("grading a class", ("nbgrader",)),
+    "adapters": ("LoRA", ("peft",)),
+    "trackers": ("runs on a dashboard, several GPUs", ("accelerate", "mlflow", "tensorboard")),
 }
 
 
@@ -55,11 +66,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at this machine; nothing is changed, downloaded or guessed."""
+    """Look at this machine; nothing is installed or downloaded."""
+    least = _least_versions()
     findings = [Finding("python", platform.python_version())]
-    findings += [_package(name, why, how) for name, (why, how) in WANTED.items()]
-    if importlib.util.find_spec("torch") is not None:
-        findings += _device()
+    findings += [_package(name, why, least.get(name, "")) for name, why in NEEDED.items()]
+    findings += [_extra(name, why, packages) for name, (why, packages) in EXTRAS.items()]
+    findings += _device()
     findings += [_memory(), _disk(), _bundle("coursekit-mini"), _bundle("sample")]
     findings += [
         _tool("bwrap", "the sandbox that grades a class", "apt install bubblewrap"),
@@ -101,29 +113,95 @@ def memory_limit() -> int | None:
     return min(sizes) if sizes else None
 
 
-def _package(name: str, why: str, how: str) -> Finding:
+def memory_free() -> int | None:
+    """Bytes that this process could still take without swapping; None if unknown."""
+    free: list[int] = []
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free += [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):
+        limit, used = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text(encoding="ascii"))
+            for name in ("max", "current")
+        )
+        free.append(max(0, limit - used))
+    return min(free) if free else None
+
+
+def _least_versions() -> dict[str, str]:
+    """Package -> the version that coursekit needs at least, by its own metadata."""
     try:
-        return Finding(name, version(name))
+        lines = requires("coursekit") or []
+    except PackageNotFoundError:  # a checkout on the path, not installed
+        return {}
+    found = (re.match(r"([\w.-]+)>=([\d.]+)$", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
+def _package(name: str, why: str, least: str) -> Finding:
+    try:
+        found = version(name)
     except PackageNotFoundError:
-        return Finding(name, f"not installed ({why})", "missing", how)
+        return Finding(name, f"not installed ({why})", "missing", f"pip install {name}")
+    if least and _numbers(found) < _numbers(least):
+        how = f"pip install --upgrade {name}"
+        return Finding(name, f"{found}; coursekit needs {least} or newer", "missing", how)
+    return Finding(name, found)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text.split("+")[0])]
+
+
+def _extra(extra: str, why: str, packages: tuple[str, ...]) -> Finding:
+    found, absent = [], []
+    for name in packages:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            absent.append(name)
+    if not absent:
+        return Finding(extra, ", ".join(found))
+    return Finding(
+        extra,
+        ", ".join([*found, f"{', '.join(absent)} not installed ({why})"]),
+        "note",
+        f"pip install 'coursekit[{extra}]'",
+    )
+
+
+def _torch() -> Any | None:
+    """PyTorch, or None where it is not installed or cannot be loaded."""
+    try:
+        import torch
+    except (ImportError, OSError):
+        return None
+    return torch
 
 
 def _gpu_memory() -> int:
-    if importlib.util.find_spec("torch") is None:
-        return 0
-    import torch
-
-    if not torch.cuda.is_available():
+    torch = _torch()
+    if torch is None or not torch.cuda.is_available():
         return 0
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def _device() -> list[Finding]:
-    import torch
-
+    torch = _torch()
+    if torch is None:
+        if importlib.util.find_spec("torch") is None:
+            return []  # its own line says so
+        how = "pip install --force-reinstall torch"
+        return [Finding("device", "torch is there, but cannot be loaded", "missing", how)]
     if not torch.cuda.is_available():
         words = f"CPU, {cores()} cores, {torch.get_num_threads()} threads; training in fp32"
-        return [Finding("device", words), Finding("bf16", _cpu_bf16())]
+        device = Finding("device", words)
+        if shutil.which("nvidia-smi"):
+            device = Finding(
+                "device", f"{words}; a GPU seems to be here, but torch cannot use it", "note",
+                "a driver that works and a CUDA build of torch: pytorch.org/get-started",
+            )  # fmt: skip
+        return [device, Finding("bf16", _cpu_bf16())]
     from coursekit.training.precision import choose_precision, has_bf16
 
     device = torch.device("cuda")
@@ -134,12 +212,19 @@ def _device() -> list[Finding]:
     claimed = torch.cuda.is_bf16_supported()
     words = "in hardware" if real else "emulated only, slow" if claimed else "no"
     return [
-        Finding("device", f"{count} x {name}, {gib:.1f} GiB"),
+        Finding("device", f"{count} x {name}, {gib:.1f} GiB{_gpu_free(torch)}"),
         Finding(
             "bf16", f"{words}; training in {choose_precision('auto', device)}",
             "ok" if real else "note",
         ),
     ]  # fmt: skip
+
+
+def _gpu_free(torch: Any) -> str:
+    try:
+        return f" ({torch.cuda.mem_get_info(0)[0] / GIB:.1f} free)"
+    except RuntimeError:  # others have filled it, or keep it to themselves
+        return " (none that this process can get)"
 
 
 def _cpu_bf16() -> str:
@@ -158,12 +243,13 @@ def _memory() -> Finding:
     limit = memory_limit()
     if limit is None:
         return Finding("memory", "unknown on this system", "note")
-    gib = limit / GIB
-    if gib < 3:
-        return Finding(
-            "memory", f"{gib:.1f} GiB", "note", "take batch_size=8 and the quick profile"
-        )
-    return Finding("memory", f"{gib:.1f} GiB")
+    free = memory_free()
+    words = f"{limit / GIB:.1f} GiB" + ("" if free is None else f" ({free / GIB:.1f} free)")
+    if limit < 3 * GIB:
+        return Finding("memory", words, "note", "take batch_size=8 and the quick profile")
+    if free is not None and free < GIB:
+        return Finding("memory", words, "note", "close other programs, or notebooks still running")
+    return Finding("memory", words)
 
 
 def _disk() -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 
 from coursekit import doctor
 from coursekit.cli import main
+from coursekit.data.paths import cache_dir
 from coursekit.doctor import GIB, PROFILES, Finding, examine, suggest_profile
+from coursekit.errors import CourseKitError
 
 
 def found(topic: str) -> Finding:
@@ -30,6 +33,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda index=0: name)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: facts)
+        free = (int(gib / 2 * GIB), int(gib * GIB))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: free)
         monkeypatch.setattr(
             torch.cuda,
             "is_bf16_supported",
@@ -42,11 +47,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_versions_are_those_installed() -> None:
     assert found("torch").found == version("torch")
     assert found("rdkit").state == "ok"
+    assert "not installed" not in found("grading").found
 
 
 def test_a_t4_emulates_bf16_and_trains_in_fp16(gpu: Callable[..., None]) -> None:
     gpu("Tesla T4", 14.7, claims_bf16=True, has_bf16=False)
-    assert "Tesla T4, 14.7 GiB" in found("device").found
+    assert found("device").found == "1 x Tesla T4, 14.7 GiB (7.3 free)"
     assert "emulated only, slow; training in fp16" in found("bf16").found
     assert found("bf16").state == "note"
     assert suggest_profile() == "t4"
@@ -74,6 +80,35 @@ def test_without_a_gpu_cores_and_memory_decide(
     assert (found("memory").found == "unknown on this system") == (memory is None)
 
 
+def test_memory_that_others_have_taken_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "memory_limit", lambda: 16 * GIB)
+    monkeypatch.setattr(doctor, "memory_free", lambda: GIB // 2)
+    assert found("memory").found == "16.0 GiB (0.5 free)"
+    assert found("memory").state == "note"
+    monkeypatch.setattr(doctor, "memory_free", lambda: 9 * GIB)
+    assert found("memory").state == "ok"
+
+
+def test_a_gpu_that_others_have_filled(gpu: Callable[..., None], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    gpu("Tesla T4", 14.7, claims_bf16=True, has_bf16=False)
+
+    def refused(index: int) -> tuple[int, int]:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refused)
+    assert found("device").found.endswith("(none that this process can get)")
+
+
+def test_a_gpu_that_torch_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU build of torch on a machine with a driver."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert found("device").state == "note"
+    assert "CUDA build" in found("device").remedy
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert found("device").state == "ok"
+
+
 def test_what_is_missing_comes_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_rdkit(name: str) -> str:
         if name == "rdkit":
@@ -90,11 +125,68 @@ def test_what_is_missing_comes_with_its_remedy(monkeypatch: pytest.MonkeyPatch) 
     assert printed.strip().endswith("missing: rdkit")
 
 
+@pytest.mark.parametrize(
+    ("installed", "state", "remedy"),
+    [
+        ("2.3.1+cu121", "missing", "pip install --upgrade torch"),
+        ("2.4.0+cu121", "ok", ""),
+        ("2.10.0", "ok", ""),
+    ],
+)
+def test_a_version_too_old(
+    installed: str, state: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "requires", lambda name: ["torch>=2.4", "nbgrader>=1; extra == x"])
+    monkeypatch.setattr(doctor, "version", lambda name: installed if name == "torch" else "9")
+    assert (found("torch").state, found("torch").remedy) == (state, remedy)
+    assert ("needs 2.4 or newer" in found("torch").found) == (state == "missing")
+    assert found("transformers").state == "ok"  # no bound is known here
+
+
+def test_an_extra_that_nobody_asked_for_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_mlflow(name: str) -> str:
+        if name in ("mlflow", "jupyterlab"):
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(doctor, "version", without_mlflow)
+    monkeypatch.setattr(doctor, "requires", lambda name: [])
+    trackers = found("trackers")
+    assert trackers.found.startswith("accelerate 1.0, tensorboard 1.0, mlflow not installed")
+    assert (trackers.state, trackers.remedy) == ("note", "pip install 'coursekit[trackers]'")
+    assert found("lab").remedy == "pip install 'coursekit[lab]'"
+    assert found("grading") == Finding("grading", "nbgrader 1.0")
+    printed = CliRunner().invoke(main, ["doctor"]).output
+    assert printed.strip().endswith("nothing is missing")
+
+
+def test_not_installed_it_knows_no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "requires", absent)
+    assert found("torch").state == "ok"
+
+
 def test_without_torch_it_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
-    topics = [f.topic for f in examine()]
-    assert "device" not in topics
-    assert "profile" in topics
+    def without_torch(name: str) -> str:
+        if name == "torch":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", without_torch)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as Python does where it is not installed
+    findings = {f.topic: f for f in examine()}
+    assert "device" not in findings
+    assert findings["torch"].remedy == "pip install torch"
+    assert findings["profile"].found.startswith(("cpu", "quick"))
+
+
+def test_a_torch_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_torch", lambda: None)
+    assert found("device").state == "missing"
+    assert "--force-reinstall" in found("device").remedy
+    assert found("profile").state == "ok"
 
 
 def test_a_cache_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,6 +215,36 @@ def test_a_container_s_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"meminfo": f"MemTotal: 9 kB\nMemAvailable:   {3 * 1024**2} kB\n"}, 3 * GIB),
+        (
+            {
+                "meminfo": f"MemAvailable: {3 * 1024**2} kB\n",
+                "memory.max": str(4 * GIB),
+                "memory.current": str(3 * GIB),
+            },
+            GIB,
+        ),
+        ({"meminfo": f"MemAvailable: {1024**2} kB\n", "memory.max": "max\n"}, GIB),
+        ({}, None),
+    ],
+)
+def test_free_memory(
+    files: dict[str, str], free: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the machine has left, or what the container may still take, whichever is less."""
+
+    def read(self: Path, *args: object, **more: object) -> str:
+        if self.name not in files:
+            raise FileNotFoundError(str(self))
+        return files[self.name]
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert doctor.memory_free() == free
+
+
+@pytest.mark.parametrize(
     ("cpuinfo", "words"),
     [("flags: avx2 avx512_bf16", "in hardware (avx512_bf16)"), ("flags: avx2", "emulated only")],
 )
@@ -137,5 +259,18 @@ def test_a_processor_s_bf16(cpuinfo: str, words: str, monkeypatch: pytest.Monkey
     assert words in found("bf16").found
 
 
-def test_kindel_is_asked_for_where_it_is_not() -> None:
+def test_kindel_is_asked_for_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("KinDEL").remedy == "coursekit data fetch mapk14"
+    folder = cache_dir() / "kindel"
+    folder.mkdir()
+    (folder / "mapk14_1M.parquet").write_bytes(b"x" * (GIB // 64))
+    assert found("KinDEL") == Finding("KinDEL", "MAPK14, 0.02 GiB")
+
+
+def test_an_installation_without_its_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Path:
+        raise CourseKitError(f"{name!r} is missing")
+
+    monkeypatch.setattr("coursekit.data.paths.bundled", missing)
+    assert found("coursekit-mini").state == found("sample").state == "missing"
+    assert "wheel" in found("sample").remedy

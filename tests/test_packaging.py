@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from coursekit.doctor import EXTRAS, NEEDED
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -23,7 +25,11 @@ def test_nothing_is_pinned_from_above() -> None:
 
 
 def test_the_extras_that_the_readme_and_the_doctor_name() -> None:
-    assert {"lab", "grading", "trackers", "dev"} <= set(PROJECT["optional-dependencies"])
+    extras = PROJECT["optional-dependencies"]
+    assert {"lab", "grading", "trackers", "dev"} <= set(extras)
+    for extra, (_, packages) in EXTRAS.items():
+        assert sorted(packages) == sorted(r.split(">=")[0] for r in extras[extra])
+    assert set(NEEDED) <= {r.split(">=")[0] for r in PROJECT["dependencies"]}
 
 
 def test_every_dependency_has_its_version_in_the_constraints() -> None:

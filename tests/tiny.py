@@ -11,6 +11,8 @@ from coursekit.training import (
     FinetuneStrategy,
     FullFinetune,
     HeadOnlyFinetune,
+    LoRAFinetune,
+    PartialFinetune,
     ProgressiveUnfreeze,
 )
 
@@ -45,5 +47,7 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
     "head": HeadOnlyFinetune(**COMMON | {"lr": 3e-2}),
     "full": FullFinetune(**COMMON),
     "progressive": ProgressiveUnfreeze(**COMMON),
+    "partial": PartialFinetune(**COMMON),
+    "adapters": LoRAFinetune(**COMMON | {"lr": 1e-2}, rank=4, dropout=0.1),
 }
 EPOCHS = 3  # progressive: the head, then one block, then another

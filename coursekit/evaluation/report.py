@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coursekit.storage import atomic_file
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.evaluation.comparison import Comparison
     from coursekit.evaluation.picture import Picture
+    from coursekit.runs.run import Run
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -22,16 +23,26 @@ _PAGE = """<!doctype html>
 <title>{{ title }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; }
+       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+table { border-collapse: collapse; overflow-wrap: normal; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ccc; }
 th:first-child, td:first-child { text-align: left; }
+thead th { vertical-align: bottom; }
 caption { caption-side: bottom; text-align: left; color: #444; padding-top: .5rem; }
 small { white-space: nowrap; }
 .wide { overflow-x: auto; }
 figure { margin: 1.5rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: #444; }
+dt { font-weight: bold; margin-top: .7rem; }
+dd { margin: 0 0 0 1.2rem; }
+@media (max-width: 40rem) {  /* a phone: pictures scroll sideways and stay readable */
+  figure { overflow-x: auto; }
+  figure img { max-width: none !important; width: 42rem; }
+  figcaption { position: sticky; left: 0; }
+  caption { width: calc(100vw - 2rem); }
+}
+@media print { body { margin: 0; max-width: none; } figure, tr { break-inside: avoid; } }
 </style>
 </head>
 <body>
@@ -51,9 +62,18 @@ figcaption { color: #444; }
 <div class="wide" tabindex="0" role="region" aria-label="Parts of the task">
 {{ task | safe }}
 </div>
+<h3>Its settings</h3>
+<ul>
+<li>fingerprint {{ fingerprint }}</li>
+{% for name, value in settings %}<li>{{ name }}: {{ value }}</li>
+{% endfor %}</ul>
 <h2>How the runs were made</h2>
 <dl>
-{% for name, facts in made %}<dt><strong>{{ name }}</strong></dt><dd>{{ facts }}</dd>
+{% for name, facts in made %}<dt>{{ name }}</dt>{% for fact in facts %}<dd>{{ fact }}</dd>
+{% endfor %}{% endfor %}</dl>
+<h2>Where they were made</h2>
+<dl>
+{% for place, names in places %}<dt>{{ names }}</dt><dd>{{ place }}</dd>
 {% endfor %}</dl>
 </main>
 </body>
@@ -94,28 +114,68 @@ def write_report(
     text = page.render(
         title=title,
         lead=lead,
-        table=comparison.to_html(),
+        # With a hyphen that does not break: half a score's name would head a column.
+        table=comparison.to_html().replace("AU-PRC</th>", "AU\N{NON-BREAKING HYPHEN}PRC</th>"),
         sections=[
             {"title": s.title, "text": s.text, "pictures": [p._repr_html_() for p in s.pictures]}
             for s in sections
         ],
         task=task._repr_html_(),
-        made=[(name, _facts(run.environment, run.notes, run.cost)) for name, run in
-              comparison.runs.items()],
-    )  # fmt: skip
+        fingerprint=task.fingerprint,
+        settings=[(_words(k), _value(v)) for k, v in task.settings.items() if v is not None],
+        made=[(name, _facts(run)) for name, run in comparison.runs.items()],
+        places=_places(comparison.runs),
+    )
     with atomic_file(Path(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
-def _facts(
-    environment: Mapping[str, object], notes: Sequence[str], cost: Mapping[str, object]
-) -> str:
-    versions = environment.get("versions")
-    listed = (
-        ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else ""
-    )
-    words = [f"{environment.get('device')}, Python {environment.get('python')}, {listed}."]
-    if cost.get("epochs") is not None:
-        words.append(f"{cost['epochs']} epochs, {cost.get('steps')} steps.")
-    return " ".join([*words, *(f"{note[:1].upper()}{note[1:]}." for note in notes)])
+def _facts(run: Run) -> list[str]:
+    """Sentences on one run: strategy and settings, how long, and its notes."""
+    settings = dict(run.strategy)
+    name = settings.pop("strategy", run.name)
+    settings.pop("phases", None)  # the freeze map shows them
+    encoder = settings.pop("encoder", None)
+    if isinstance(encoder, Mapping):
+        settings |= {"encoder": encoder.get("name"), "pooling": encoder.get("pooling")}
+    words = [f"{name}: {_listed({**settings, 'seed': run.seed})}."]
+    if run.cost.get("steps") is not None:
+        words.append(f"{run.cost.get('epochs')} epochs, {run.cost['steps']} steps.")
+    return [*words, *(f"{note[:1].upper()}{note[1:]}." for note in run.notes)]
+
+
+def _places(runs: Mapping[str, Run]) -> list[tuple[str, str]]:
+    """Each machine with its versions once, and the names of the runs that were made there."""
+    places: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        facts = {k: v for k, v in run.environment.items() if k not in ("versions", "precision")}
+        versions = run.environment.get("versions")
+        if isinstance(versions, Mapping):
+            facts |= {k: v or "not installed" for k, v in versions.items()}
+        places.setdefault(f"{_listed(facts)}.", []).append(name)
+    if len(places) == 1:
+        return [(place, "All runs") for place in places]
+    return [(place, "; ".join(names)) for place, names in places.items()]
+
+
+def _listed(facts: Mapping[str, Any]) -> str:
+    """Names with their values, as a sentence lists them; what is not set is left out."""
+    return ", ".join(
+        f"{_words(name)} ({_value(value)})" if isinstance(value, Mapping)
+        else f"{_words(name)} {_value(value)}"
+        for name, value in facts.items()
+        if value is not None
+    )  # fmt: skip
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _listed(value)
+    if isinstance(value, list | tuple):
+        return " / ".join(map(_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).rstrip(".")

@@ -36,6 +36,8 @@ class Classifier(nn.Module):
         groups: parameter names by group, in a molecule's order: ``embeddings``, ``block.0`` …,
             ``head``. A strategy speaks of these.
         origin: digest of the weights as loaded; a run's record names it.
+        fitted: names of the strategies that have trained it, in order.
+        adapted: rank, alpha, dropout and blocks of the adapters in it, or None.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Classifier(nn.Module):
         self.pooling = pooling
         self.name = name
         self.fitted: list[str] = []
+        self.adapted: tuple[int, float, float, int | None] | None = None
         # Made without drawing weights: the caller's random numbers stay as they are.
         linear = nn.utils.skip_init(nn.Linear, int(encoder.config.hidden_size), 1)
         with seeded(seed):
@@ -164,9 +167,21 @@ class Classifier(nn.Module):
 
     def predict(self, smiles: Sequence[str], batch_size: int = 128) -> np.ndarray:
         """Probability of "binder" per molecule, float64 (N,)."""
-        logits = torch.from_numpy(self.embed(smiles, batch_size)).to(self.device)
-        with torch.inference_mode():
-            return torch.sigmoid(self.classify(logits).double()).cpu().numpy()
+        return self.probabilities(self.embed(smiles, batch_size))
+
+    def probabilities(self, pooled: np.ndarray) -> np.ndarray:
+        """Probability of "binder", float64 (N,), from pooled vectors (N, H), without dropout.
+
+        The head works in fp32 whatever the precision: half a logit's digits would make ties.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                logits = self.classify(torch.from_numpy(pooled).to(self.device))
+        finally:
+            self.train(was_training)
+        return torch.sigmoid(logits.double()).cpu().numpy()
 
     def _sorted_batches(
         self, tokens: list[np.ndarray], batch_size: int

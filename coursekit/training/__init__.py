@@ -6,6 +6,8 @@ from coursekit.training.strategies import (
     FinetuneStrategy,
     FullFinetune,
     HeadOnlyFinetune,
+    LoRAFinetune,
+    PartialFinetune,
     ProgressiveUnfreeze,
     rebuild,
 )
@@ -14,6 +16,8 @@ __all__ = [
     "FinetuneStrategy",
     "FullFinetune",
     "HeadOnlyFinetune",
+    "LoRAFinetune",
+    "PartialFinetune",
     "Phase",
     "Plan",
     "ProgressiveUnfreeze",

@@ -14,6 +14,8 @@ from tqdm import tqdm
 from coursekit import progress
 from coursekit.interrupt import Interruptible
 from coursekit.runs import Run
+from coursekit.storage import states
+from coursekit.training.identity import identity_of
 from coursekit.training.precision import autocast
 from coursekit.training.recorded import recorded_run
 from coursekit.training.result import make_run
@@ -37,11 +39,13 @@ def train(
 ) -> Run:
     """See ``FinetuneStrategy.fit``."""
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
+    if resume_from is None and (folder is None or not states(folder)):
+        plan = strategy.plan(model, epochs)
+        recorded = recorded_run(identity_of(strategy, plan, model, task, epochs, seed))
+        if recorded is not None:
+            return recorded
     session = Session(strategy, model, task, epochs, seed, folder, tracker)
     resumed = session.resume(Path(resume_from) if resume_from is not None else None)
-    recorded = None if resumed else recorded_run(session.identity)
-    if recorded is not None:
-        return recorded
     if model.fitted and not resumed:
         session.note(
             f"the model had been trained before, by {', '.join(model.fitted)}; load a fresh one "

@@ -67,6 +67,7 @@ class Session:
         self.identity = identity_of(strategy, self.plan, model, task, epochs, seed)
         self.seed, self.folder, self.tracker = seed, folder, tracker
         self.precision = choose_precision(strategy.precision, model.device)
+        strategy.prepare(model)
         self.optimizer = make_optimizer(model, strategy.weight_decay)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.precision == "fp16")
         self.at = states.Position()
@@ -237,22 +238,14 @@ class Session:
         return any(p.requires_grad for p in self.model.encoder.parameters())
 
     def predict(self, part: pd.DataFrame) -> np.ndarray:
-        """Probability of "binder" (N,) for the molecules of a part.
-
-        The head works in fp32 whatever the precision: half a logit's digits would make ties.
-        """
+        """Probability of "binder" (N,) for the molecules of a part."""
         smiles = list(part["smiles"])
         if self._encoder_trains():
             with autocast(self.precision, self.model.device):
                 vectors = self.model.embed(smiles)
         else:
             vectors, _ = frozen_embeddings(self.model, smiles)
-        was_training = self.model.training
-        self.model.eval()
-        with torch.inference_mode():
-            logits = self.model.classify(torch.from_numpy(vectors).to(self.model.device))
-        self.model.train(was_training)
-        return torch.sigmoid(logits.double()).cpu().numpy()
+        return self.model.probabilities(vectors)
 
     # ------------------------------------------------------------------ stop and go on
 

@@ -10,6 +10,7 @@ Your own is one class with one method::
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -100,12 +101,22 @@ class FinetuneStrategy:
             "of Phase from phases(self, model, epochs)"
         )
 
+    def prepare(self, model: Classifier) -> None:
+        """Change the model's structure before it trains, where a strategy needs to.
+
+        Adapters are put in here. Called again on a model that has been prepared, it must leave it
+        as it is.
+        """
+
     def plan(self, model: Classifier, epochs: int = 5) -> Plan:
-        """What ``fit`` would do, to look at first.
+        """What ``fit`` would do, to look at first; the model stays as it is.
 
         Raises:
             TrainingError: if a phase names a group that the model does not have, or the like.
         """
+        if type(self).prepare is not FinetuneStrategy.prepare:
+            model = copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
+            self.prepare(model)
         parameters = {group: model.count([group]) for group in model.groups}
         return make_plan(self.phases(model, epochs), parameters, epochs, self.decay, self.warmup)
 
@@ -188,6 +199,73 @@ class HeadOnlyFinetune(FinetuneStrategy):
     def phases(self, model: Classifier, epochs: int) -> list[Phase]:
         """One phase: the head."""
         return [Phase({"head": self.lr}, epochs, self.patience, "head only")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialFinetune(FinetuneStrategy):
+    """The last blocks and the head train; everything below stays as it was pretrained.
+
+    Args:
+        blocks: how many, from the top.
+        layer_lr_decay: each block's learning rate is this share of the one above it.
+    """
+
+    blocks: int = 2
+    layer_lr_decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect("blocks", "a whole number from 1 on", _whole(1))
+
+    def phases(self, model: Classifier, epochs: int) -> list[Phase]:
+        """One phase: the last ``blocks`` blocks and the head."""
+        names = [group for group in model.groups if group.startswith("block.")]
+        if self.blocks > len(names):
+            raise TrainingError(
+                f"PartialFinetune: blocks is {self.blocks}; {model.name} has {len(names)} blocks"
+            )
+        rates = layered([*names, "head"], self.lr, self.layer_lr_decay)
+        opened = [*names[len(names) - self.blocks :], "head"]
+        name = f"last {self.blocks} blocks"
+        return [Phase({group: rates[group] for group in opened}, epochs, self.patience, name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAFinetune(FinetuneStrategy):
+    """Low-rank adapters in the blocks, and the head; the encoder's own weights stay frozen.
+
+    Source: Hu et al. 2021, arXiv 2106.09685; the adapters are those of the library peft.
+
+    Args:
+        rank: width of an adapter.
+        alpha: an adapter's output is scaled by ``alpha / rank``.
+        dropout: share of a layer's input that does not reach its adapter in training.
+        blocks: adapt so many blocks from the top; None adapts all.
+    """
+
+    lr: float = 3e-3
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    blocks: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect("rank", "a whole number from 1 on", _whole(1))
+        self._expect("alpha", "a positive number", lambda v: 0 < v < math.inf)
+        self._expect("dropout", "a share from 0 to less than 1", lambda v: 0 <= v < 1)
+        if self.blocks is not None:
+            self._expect("blocks", "None, or a whole number from 1 on", _whole(1))
+
+    def prepare(self, model: Classifier) -> None:
+        """Put the adapters in."""
+        from coursekit.training.adapters import add_adapters
+
+        add_adapters(model, self.rank, self.alpha, self.dropout, self.blocks)
+
+    def phases(self, model: Classifier, epochs: int) -> list[Phase]:
+        """One phase: adapters and head."""
+        return [Phase({"adapters": self.lr, "head": self.lr}, epochs, self.patience, "adapters")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from tiny import tiny_task
@@ -45,7 +46,21 @@ def task() -> BindingTask:
 @pytest.fixture(scope="module")
 def page(task: BindingTask, tmp_path_factory: pytest.TempPathFactory) -> Page:
     run = fingerprint_baseline(task, "logistic")
-    noted = replace(run, notes=(f"note {NASTY}",))
+    noted = replace(
+        run,
+        notes=(f"note {NASTY}",),
+        strategy={
+            "strategy": "FullFinetune",
+            "lr": 0.00025,
+            "patience": None,
+            "monitor": NASTY,
+            "phases": [{"learning_rates": {"head": 0.125}}],
+            "encoder": {"name": "some/encoder", "pooling": "mean", "origin": "1234"},
+        },
+        cost=run.cost | {"epochs": 7, "steps": 91},
+        environment=run.environment | {"device": "Tesla T4"},
+        seed=23,
+    )
     comparison = compare({NASTY: noted, "forest": fingerprint_baseline(task, "forest")}, n_boot=50)
     path = write_report(
         tmp_path_factory.mktemp("report") / "new folder" / "report.html",
@@ -80,9 +95,25 @@ def test_a_screen_reader_finds_its_way(page: Page) -> None:
     assert any(tag.get("name") == "viewport" for tag in page.all("meta"))
 
 
+def test_one_machine_is_described_once(task: BindingTask, tmp_path: Path) -> None:
+    run = fingerprint_baseline(task, "logistic")
+    comparison = compare({"one": run, "two": run}, n_boot=20)
+    path = write_report(tmp_path / "report.html", "Title", comparison, task, [])
+    text = path.read_text(encoding="utf-8")
+    assert "<dt>All runs</dt>" in text
+    assert text.count("scikit-learn") == 1
+
+
 def test_it_says_how_the_runs_were_made(page: Page, task: BindingTask) -> None:
     text = "".join(page.words)
-    assert task.fingerprint[:12] in text
+    assert f"fingerprint {task.fingerprint}" in text
+    assert "split: by hand" in text
+    expected = "FullFinetune: lr 0.00025, monitor <script>alert(1)</script>, encoder some/encoder, "
+    assert expected + "pooling mean, seed 23." in text
+    assert "0.125" not in text
+    assert "7 epochs, 91 steps." in text
+    places = text[text.index("Where they were made") :]
+    assert places.index("Tesla T4") < places.index("device CPU")  # in the order of the table
     assert "scikit-learn" in text
     assert "resamples" in text
     assert "cannot be told apart" in text or "beats" in text

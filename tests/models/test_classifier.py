@@ -194,3 +194,11 @@ def test_width_and_device_are_those_of_the_encoder() -> None:
     assert model.width == HIDDEN
     assert model.device == torch.device("cpu")
     assert all(isinstance(block, nn.Module) for block in model.blocks)
+
+
+def test_a_model_in_training_predicts_without_dropout():
+    model = small_classifier("bert").train()
+    model.head[0].p = 0.5
+    first, second = (model.predict(["CCO", "c1ccccc1", "CCN"]) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert model.training

@@ -79,9 +79,9 @@ def test_only_the_last_phase_of_progressive_waits_for_patience():
 
 @pytest.mark.parametrize("epochs", [0, -3])
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
-def test_no_epochs(strategy, epochs):
+def test_no_epochs(strategy, epochs, make_model):
     with pytest.raises(TrainingError, match=f"epochs is {epochs}; at least 1"):
-        strategy.plan(MODEL, epochs)
+        strategy.plan(make_model(), epochs)
 
 
 @pytest.mark.parametrize(
