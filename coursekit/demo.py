@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from coursekit.runs import Run
     from coursekit.training import FinetuneStrategy
 
+SIMULATED = (
+    " The bundled sample is simulated: its numbers compare methods, they say nothing about MAPK14 "
+    "itself."
+)
 BASELINES = {"fingerprints, logistic": "logistic", "fingerprints, forest": "forest"}
 # [CLS] has no task in masked-token pretraining; the mean of all tokens serves frozen embeddings
 # better (valid part, easy negatives: AUROC 0.78 against 0.68), and a comparison should be fair.
@@ -71,7 +75,7 @@ def run_demo(
     for name, (strategy, epochs) in todo.items():
         model = load_classifier(encoder, pooling=POOLING, seed=seed)
         say(f"[{len(runs) + 1} of {steps}] {name}: {epochs} epochs of {type(strategy).__name__}")
-        folder = out / "runs" / f"{name}-{task.fingerprint[:8]}-{seed}"
+        folder = out / "runs" / f"{name}-{model.origin[:8]}-{task.fingerprint[:8]}-{seed}"
         runs[name] = strategy.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=folder)
         if runs[name].interrupted:
             raise KeyboardInterrupt
@@ -121,14 +125,14 @@ def _write(out: Path, comparison: Comparison, task: BindingTask, encoder: str) -
             Section("ROC and precision-recall, by negative set", "", [pictures["curves"]]),
             Section("Training", "", [pictures["loss"], pictures["plan"]]),
             Section(
-                "Hard negatives beside their nearest binder",
-                "A hard negative looks like a binder; its counts say that it is none.",
+                "Negatives beside their nearest binder",
+                "A hard negative looks like a binder; its counts say that it is none. An easy one "
+                "looks like no binder.",
                 [pictures["negatives"]],
             ),
         ],
         lead=[
-            f"Encoder {encoder}; selection {task.name}. The bundled sample is simulated: "
-            "its numbers compare methods, they say nothing about MAPK14 itself."
+            f"Encoder {encoder}; selection {task.name}.{SIMULATED if task.name == 'sample' else ''}"
         ],
     )
 

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
 from coursekit import progress
+from coursekit.errors import TrainingError
 from coursekit.interrupt import Interruptible
 from coursekit.runs import Run
 from coursekit.storage import states
@@ -38,6 +39,8 @@ def train(
     tracker: Callable[[dict[str, Any]], None] | None,
 ) -> Run:
     """See ``FinetuneStrategy.fit``."""
+    if not isinstance(seed, int) or seed < 0:
+        raise TrainingError(f"fit: seed is {seed!r}; a whole number from 0 on is expected")
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
     if resume_from is None and (folder is None or not states(folder)):
         plan = strategy.plan(model, epochs)

@@ -364,3 +364,9 @@ def test_cost(strategy, task, make_model, monkeypatch):
     seconds = 4 * EPOCHS + EPOCHS + embeds
     assert run.cost["seconds"] == seconds
     assert run.cost["molecules_per_second"] == round(30 * EPOCHS / seconds, 1)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "0"])
+def test_a_seed_that_is_none(seed, task, make_model):
+    with pytest.raises(TrainingError, match=r"seed is .* a whole number from 0 on is expected"):
+        FULL.fit(make_model(), task, epochs=1, seed=seed)
