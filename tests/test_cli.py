@@ -206,7 +206,7 @@ def test_fetch_says_where_the_files_are(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_pretraining_on_a_handful(tmp_path: Path) -> None:
     corpus = tmp_path / "few.smi"
     corpus.write_text("\n".join("C" * n + end for n in range(1, 31) for end in "NOF") + "\n")
-    settings = ("--epochs", 1, "--blocks", 1, "--hidden", 16, "--heads", 2, "--batch-size", 16)
+    settings = ("--epochs", 1, "--blocks", 2, "--hidden", 16, "--heads", 2, "--batch-size", 16)
     result = call("pretrain", corpus, *settings, "--out", tmp_path / "encoder")
     assert result.exit_code == 0, result.output
     facts = json.loads((tmp_path / "encoder" / "config.json").read_text())

@@ -117,7 +117,12 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path, keep_valid: bool) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(STRING_COLUMNS, str), low_memory=False)
+        frame = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(STRING_COLUMNS, str),
+            low_memory=False,
+            float_precision="round_trip",  # pandas 2 would lose the last digit of an enrichment
+        )
     except pd.errors.EmptyDataError as error:
         raise SelectionError(f"{path}: the file is empty. Fetch or write it again.") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:

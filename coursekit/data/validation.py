@@ -214,7 +214,7 @@ def _row_error(frame: pd.DataFrame, source_name: str, problem: _Problem) -> Sele
     if problem.reason == "duplicate molecule":
         first = int((frame[problem.column] == found).to_numpy().argmax())
         more = f" It is also in row {first:,}." + more
-    shown = found if isinstance(found, str) else repr(float(found))
+    shown = repr(float(found)) if isinstance(found, int | float | np.number) else found
     return SelectionError(
         f"{source_name}: column {problem.column!r}, row {row:,} (counted from 0): "
         f"{problem.reason}: found {shown!s:.120}; expected {problem.expected}.{more} "

@@ -32,11 +32,14 @@ def build_model(
         seed: of the weights.
 
     Raises:
-        EncoderError: if ``heads`` does not divide ``hidden`` into even parts.
+        EncoderError: if there are fewer than two blocks, or ``heads`` does not divide ``hidden``
+            into even parts.
     """
     import torch
     from transformers import ModernBertConfig, ModernBertForMaskedLM
 
+    if blocks < 2:  # one of either kind, see above
+        raise EncoderError(f"pretrain: blocks is {blocks}; at least 2 are expected")
     if hidden % (2 * heads):  # rotary positions turn pairs of channels
         raise EncoderError(
             f"pretrain: {heads} heads cannot share a width of {hidden} in even parts; "

@@ -65,7 +65,7 @@ def test_the_smallest_batch_has_something_to_guess(seed: int) -> None:
 
 
 def test_scores_do_not_depend_on_the_batch_or_on_the_mode() -> None:
-    model = build_model(tokenizer(), blocks=1, hidden=16, heads=2, seed=0).train()
+    model = build_model(tokenizer(), blocks=2, hidden=16, heads=2, seed=0).train()
     smiles = made_up_smiles(30)
     once = masked_token_scores(model, tokenizer(), smiles)
     assert masked_token_scores(model.eval(), tokenizer(), smiles) == once
@@ -77,7 +77,7 @@ def test_scores_do_not_depend_on_the_batch_or_on_the_mode() -> None:
 
 
 def test_loss_is_the_mean_over_masked_tokens_of_all_batches() -> None:
-    model = build_model(tokenizer(), blocks=1, hidden=16, heads=2, seed=0).eval()
+    model = build_model(tokenizer(), blocks=2, hidden=16, heads=2, seed=0).eval()
     smiles = sorted(made_up_smiles(24), key=lambda s: -len(tokenizer().tokenize(s)))
     # Batches go from long to short with masks by their number: score each one by itself.
     parts = [smiles[:8], smiles[8:16], smiles[16:]]

@@ -382,3 +382,9 @@ def test_made_up_molecules_are_what_the_tests_take_them_for(corpus_files: list[P
     assert len(set(smiles)) == 400
     one, two = (read_corpus(f, 0, 0).train for f in corpus_files)
     assert len(set(one) & set(two)) == 100
+
+
+def test_one_block_is_too_few(corpus_files: list[Path], tmp_path: Path) -> None:
+    """Transformers 5.15 cannot read back what has blocks of one kind only."""
+    with pytest.raises(EncoderError, match=r"blocks is 1; at least 2"):
+        pretrain(corpus_files, tmp_path, PretrainSettings(blocks=1, hidden=16, heads=2))
