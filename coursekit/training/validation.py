@@ -61,10 +61,12 @@ def validation_scores(part: pd.DataFrame, probabilities: np.ndarray) -> dict[str
     labels = part["label"].to_numpy(dtype=int)
     negative_set = part["negative_set"].to_numpy()
     scores = {"loss": float(log_loss(labels, probabilities, labels=[0, 1]))}
+    # A record keeps float32, and ranks that only further digits tell apart are no better there.
+    ranks = probabilities.astype(np.float32)
     for name in ("easy", "hard"):
         rows = (labels == 1) | (negative_set == name)
         both = len(np.unique(labels[rows])) == 2
-        auroc = roc_auc_score(labels[rows], probabilities[rows]) if both else np.nan
-        au_prc = average_precision_score(labels[rows], probabilities[rows]) if both else np.nan
+        auroc = roc_auc_score(labels[rows], ranks[rows]) if both else np.nan
+        au_prc = average_precision_score(labels[rows], ranks[rows]) if both else np.nan
         scores |= {f"auroc_{name}": float(auroc), f"au_prc_{name}": float(au_prc)}
     return scores
