@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -26,11 +27,48 @@ def track(
         The items, unchanged. Nothing is shown where stderr is not a terminal, unless a notebook
         is running, so that logs and tests stay readable.
     """
-    yield from tqdm(
-        iterable, desc=description, total=total, unit=unit, leave=False, disable=not visible()
-    )
+    yield from bar(iterable, desc=description, total=total, unit=unit)
+
+
+def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
+    """A tqdm bar where somebody watches, taken away when it is closed.
+
+    In a notebook it is one display that is updated in place: what a bar prints to stderr would pile
+    up there, frame by frame, and be saved.
+
+    Args:
+        iterable: what to go through, if anything.
+        options: tqdm's.
+    """
+    kind = _InNotebook if _notebook() else tqdm
+    return kind(iterable, leave=False, disable=not visible(), **options)
 
 
 def visible() -> bool:
     """Whether anybody watches: a terminal, or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return sys.stderr.isatty() or _notebook()
+
+
+def _notebook() -> bool:
+    # Looked up and not imported: outside of IPython nothing is to be loaded for this.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+class _InNotebook(tqdm):
+    """A bar drawn as one text output of the cell, which is empty in the end."""
+
+    _handle: Any = None
+
+    def __init__(self, iterable: Iterable[Any] | None = None, **options: Any) -> None:
+        super().__init__(iterable, file=io.StringIO(), ncols=80, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the bar as it is now, or ``msg``."""
+        from IPython.display import display
+
+        shown = {"text/plain": str(self) if msg is None else msg}
+        if self._handle is None:
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)

@@ -17,11 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-from tqdm import tqdm
 
 from coursekit.data.shared_cache import Say, share
 from coursekit.errors import DownloadError
-from coursekit.progress import visible
+from coursekit.progress import bar
 
 _SPARE_DISK = 16 << 20  # never fill a disk to the last byte
 _LONGEST_WAIT = 60.0
@@ -182,21 +181,13 @@ def discard(partial: Path) -> None:
 
 
 def _copy(response: httpx.Response, partial: Path, here: int, size: int | None) -> None:
-    bar = tqdm(
-        desc=partial.stem,
-        total=size,
-        initial=here,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=not visible(),
-    )
-    with bar, partial.open("ab" if here else "wb") as file:
+    shown = bar(desc=partial.stem, total=size, initial=here, unit="B", unit_scale=True)
+    with shown, partial.open("ab" if here else "wb") as file:
         share(partial)
         # As it comes: chunks of a set size would lose the last one when the connection breaks.
         for chunk in response.iter_raw():
             file.write(chunk)
-            bar.update(len(chunk))
+            shown.update(len(chunk))
         file.flush()
         os.fsync(file.fileno())
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
-from tqdm import tqdm
 
 from coursekit import progress
 from coursekit.errors import TrainingError
@@ -66,13 +65,11 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
     A window is what one optimizer step sees: one batch, or several under accumulation.
     """
     model, optimizer, scaler, at = session.model, session.optimizer, session.scaler, session.at
-    bar = tqdm(
+    bar = progress.bar(
         total=session.plan.epochs * len(session.windows(at.epoch)),
         initial=at.step,
         unit="step",
-        leave=False,
         desc=session.name,
-        disable=not progress.visible(),
     )
     while not session.finished:
         session.open_phase()
