@@ -210,7 +210,7 @@ def test_pretraining_on_a_handful(tmp_path: Path) -> None:
     result = call("pretrain", corpus, *settings, "--out", tmp_path / "encoder")
     assert result.exit_code == 0, result.output
     facts = json.loads((tmp_path / "encoder" / "config.json").read_text())
-    assert (facts["num_hidden_layers"], facts["hidden_size"]) == (1, 16)
+    assert (facts["num_hidden_layers"], facts["hidden_size"]) == (2, 16)
     assert "held-out few" in result.output
 
     missing = call("pretrain", tmp_path / "none.smi", "--out", tmp_path / "other")
