@@ -137,11 +137,16 @@ class Classifier(nn.Module):
                 f"open_groups: {sorted(unknown)} are no groups of {self.name}; "
                 f"it has {list(self.groups)}"
             )
-        for group, parameters in self.groups.items():
+        self.open_parameters(p for group in names for p in self.groups[group])
+
+    def open_parameters(self, names: Iterable[str]) -> None:
+        """Let these parameters train and freeze all others of all groups."""
+        names = set(names)
+        for parameters in self.groups.values():
             for name in parameters:
                 parameter = self.get_parameter(name)
-                parameter.requires_grad_(group in names)
-                if group not in names:
+                parameter.requires_grad_(name in names)
+                if name not in names:
                     parameter.grad = None
 
     def count(self, names: Iterable[str] | None = None) -> int:

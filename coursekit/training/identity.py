@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from coursekit.errors import RecordError, TrainingError
@@ -36,6 +37,7 @@ def identity_of(
             "learning_rates": {g: float(f"{r:.6g}") for g, r in phase.learning_rates.items()},
             "epochs": phase.epochs,
             "patience": phase.patience,
+            **({} if phase.transition is None else {"transition": asdict(phase.transition)}),
         }
         for phase in plan.phases
     ]

@@ -64,7 +64,7 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
 
     A window is what one optimizer step sees: one batch, or several under accumulation.
     """
-    model, optimizer, scaler, at = session.model, session.optimizer, session.scaler, session.at
+    model, scaler, at = session.model, session.scaler, session.at
     bar = progress.bar(
         total=session.plan.epochs * len(session.windows(at.epoch)),
         initial=at.step,
@@ -73,6 +73,7 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
     )
     while not session.finished:
         session.open_phase()
+        optimizer = session.optimizer  # a schedule may have brought a new one
         while not session.phase_is_over():
             windows = session.windows(at.epoch)
             for window in windows[at.windows :]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coursekit.errors import TrainingError
 from coursekit.training.plan import Decay, Plan
+from coursekit.training.transition import Transition, check_transitions, expected_lengths
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,15 @@ class Phase:
             epochs that the run still has as the limit, less what later phases need.
         patience: end after this many validations without improvement; None ignores validation.
         name: what the plan calls it.
+        transition: the rules of a schedule for beginning and ending; all phases of a strategy
+            have them, or none.
     """
 
     learning_rates: Mapping[str, float]
     epochs: int | None = None
     patience: int | None = None
     name: str = ""
+    transition: Transition | None = None
 
 
 def make_plan(
@@ -56,6 +60,14 @@ def make_plan(
         raise TrainingError("plan: the strategy gave no phase; phases() must return at least one")
     for number, phase in enumerate(phases):
         _check(number, phase, parameters)
+    if any(phase.transition is not None for phase in phases):
+        check_transitions(phases)
+        lengths = expected_lengths(phases, epochs)
+        scheduled = [
+            replace(phase, learning_rates=dict(phase.learning_rates), epochs=length)
+            for phase, length in zip(phases, lengths, strict=False)
+        ]
+        return Plan(tuple(scheduled), tuple(parameters), dict(parameters), decay, warmup)
     resolved: list[Phase] = []
     left = epochs
     for number, phase in enumerate(phases):

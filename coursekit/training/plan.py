@@ -40,6 +40,22 @@ class Plan:
         """Epochs of the whole run, if no phase ends early."""
         return sum(phase.epochs or 0 for phase in self.phases)
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether the phases share the run's epochs, by the rules of their transitions."""
+        return any(phase.transition is not None for phase in self.phases)
+
+    def optimizer_from(self, phase: int) -> int | None:
+        """The phase that brought the optimizer with which ``phase`` trains; None: the first."""
+        return max(
+            (
+                n
+                for n, p in enumerate(self.phases[: phase + 1])
+                if p.transition and p.transition.optimizer
+            ),
+            default=None,
+        )
+
     def start_of(self, phase: int) -> int:
         """The epoch at which a phase begins, if none before it ends early."""
         return sum(p.epochs or 0 for p in self.phases[:phase])
@@ -92,15 +108,23 @@ class Plan:
     def per_epoch(self) -> pd.DataFrame:
         """One row per epoch and group: ``phase, epoch, group, learning_rate`` (0 where frozen).
 
-        The learning rate is that at the middle of the epoch.
+        The learning rate is that at the middle of the epoch, if no phase ends early.
         """
+        from coursekit.training.learning_rates import LearningRates
+
         rows = []
+        rates = LearningRates(self.phases) if self.scheduled else None
         for number, phase in enumerate(self.phases):
+            if rates is not None and number:
+                rates.open(number)
             for epoch in range(phase.epochs or 0):
                 factor = self.factor(number, epoch + 0.5)
+                peaks = phase.learning_rates if rates is None else rates.by_group()
                 for group in self.groups:
-                    rate = phase.learning_rates.get(group, 0.0) * factor
+                    rate = peaks.get(group, 0.0) * factor
                     rows.append((number, self.start_of(number) + epoch, group, rate))
+                if rates is not None:
+                    rates.step(None)
         return pd.DataFrame(rows, columns=["phase", "epoch", "group", "learning_rate"])
 
     def plot(self) -> Picture:

@@ -19,7 +19,7 @@ def make_run(session: Session) -> Run:
     at, model, plan = session.at, session.model, session.plan
     session.give_best_back()
     # Also where a finished run was only read from its folder: it predicts as it did then.
-    model.open_groups(plan.phases[min(at.phase, len(plan.phases) - 1)].learning_rates)
+    session.open_groups()
     predictions = []
     for name in ("valid", "test"):
         part = session.parts[name]
@@ -28,7 +28,10 @@ def make_run(session: Session) -> Run:
     notes = [*at.notes]
     if at.best_epoch is not None:
         notes.append(f"weights of epoch {at.best_epoch}, the best by {session.strategy.monitor}")
-    trained = {group for phase in plan.phases for group in phase.learning_rates}
+    phases = plan.phases
+    if plan.scheduled:  # the last ones may not have been reached
+        phases = phases[: 1 + max((row["phase"] for row in session.history), default=0)]
+    trained = {group for phase in phases for group in phase.learning_rates}
     rates = [f"learning_rate.{group}" for group in plan.groups]
     model.eval()
     return Run(
@@ -45,7 +48,7 @@ def make_run(session: Session) -> Run:
         environment=describe_environment(session.precision),
         cost={
             "seconds": round(at.seconds, 3),
-            "trainable_parameters": model.count(trained),
+            "trainable_parameters": sum(plan.parameters[group] for group in trained),
             "total_parameters": model.count(),
             "molecules_per_second": round(at.molecules / at.seconds, 1) if at.seconds else None,
             "epochs": at.epoch,

@@ -14,11 +14,14 @@ import torch
 from coursekit.data.batches import bucketed_batches, encode, pad
 from coursekit.errors import TrainingError
 from coursekit.runs import INTERRUPTED
+from coursekit.training import stage
 from coursekit.training import state as states
 from coursekit.training.embeddings import frozen_embeddings
 from coursekit.training.identity import identity_of
+from coursekit.training.learning_rates import LearningRates
 from coursekit.training.optimizer import make_optimizer
 from coursekit.training.precision import autocast, choose_precision
+from coursekit.training.transition import transition_of
 from coursekit.training.validation import LOWER_IS_BETTER, check_parts, validation_scores
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ class Session:
 
     Attributes:
         at: the position; the loop reads it and the session moves it.
+        groups: parameter names by group, as the strategy cuts them.
+        rates: the learning rates that a schedule has come to; None where the plan gives them.
         identity: what makes this run this run; a state or a record of another is not taken.
     """
 
@@ -68,11 +73,15 @@ class Session:
         self.seed, self.folder, self.tracker = seed, folder, tracker
         self.precision = choose_precision(strategy.precision, model.device)
         strategy.prepare(model)
-        self.optimizer = make_optimizer(model, strategy.weight_decay)
+        self.groups = strategy.parameter_groups(model)
+        self.rates = LearningRates(self.plan.phases) if self.plan.scheduled else None
+        self.optimizer = self.optimizer_of(0)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.precision == "fp16")
         self.at = states.Position()
         self.history: list[dict[str, Any]] = []
         self.best_weights: dict[str, torch.Tensor] = {}
+        self.best_moments: dict[str, torch.Tensor] = {}
+        self.best_counters: dict[str, Any] = {}
         self.tokens = encode(model.tokenizer, list(self.parts["train"]["smiles"]))
         self.lengths = np.array([len(t) for t in self.tokens])
         self.labels = torch.tensor(
@@ -102,7 +111,7 @@ class Session:
 
     def open_phase(self) -> None:
         """Let this phase's groups train and freeze the others."""
-        self.model.open_groups(self.phase.learning_rates)
+        self.open_groups()
         self.model.train()
         self._pooled = None
         if not self._encoder_trains():
@@ -111,9 +120,22 @@ class Session:
                 self.at.seconds += seconds  # also where a cache saved them this time
             self._pooled = torch.from_numpy(vectors).to(self.model.device)  # (N, H)
 
+    def open_groups(self) -> None:
+        """Set which parameters train, by the phase; after the last one by the last one."""
+        phase = self.plan.phases[min(self.at.phase, len(self.plan.phases) - 1)]
+        self.model.open_parameters(p for group in phase.learning_rates for p in self.groups[group])
+
+    def optimizer_of(self, phase: int) -> torch.optim.Optimizer:
+        """The optimizer that a phase trains with, new and without moments."""
+        new = self.plan.optimizer_from(phase)
+        change = None if new is None else transition_of(self.plan.phases[new]).optimizer
+        return make_optimizer(self.model, self.strategy.weight_decay, self.groups, change)
+
     def phase_is_over(self) -> bool:
         """Whether the phase has had its epochs, or has waited long enough for a better score."""
         phase, at = self.phase, self.at
+        if self.rates is not None:
+            return stage.is_over(self)
         if at.phase_epoch >= (phase.epochs or 0):
             return True
         if phase.patience is not None and at.waits >= phase.patience and at.windows == 0:
@@ -127,6 +149,8 @@ class Session:
     def next_phase(self) -> None:
         """Go to the beginning of the next phase."""
         self.at.phase, self.at.phase_epoch, self.at.waits = self.at.phase + 1, 0, 0
+        if self.rates is not None:
+            stage.begin(self, self.rates)
         self.save()
 
     def end_epoch(self) -> dict[str, float]:
@@ -146,13 +170,16 @@ class Session:
         self._append({**row, **scores})
         value = scores[self.strategy.monitor]
         sign = 1.0 if self.strategy.monitor in LOWER_IS_BETTER else -1.0
-        if at.best is None or sign * value < sign * at.best:
-            at.best, at.best_epoch, at.waits = value, at.epoch, 0
+        improved = at.best is None or sign * value < sign * at.best
+        if improved:
+            at.best, at.best_epoch = value, at.epoch
             self.best_weights = {
                 k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()
             }
-        else:
-            at.waits += 1
+        if self.rates is not None:
+            stage.end_epoch(self, self.rates, value)
+            improved = stage.is_better(self, sign * value)
+        at.waits = 0 if improved else at.waits + 1
         at.epoch, at.phase_epoch, at.windows = at.epoch + 1, at.phase_epoch + 1, 0
         self.save()
         return scores
@@ -177,7 +204,7 @@ class Session:
     def set_learning_rates(self, through_epoch: float) -> dict[str, float]:
         """Set each group's learning rate for the moment ``through_epoch`` (0 to 1)."""
         factor = self.plan.factor(self.at.phase, self.at.phase_epoch + through_epoch)
-        peaks = self.phase.learning_rates
+        peaks = self.phase.learning_rates if self.rates is None else self.rates.by_group()
         rates = {group: peaks.get(group, 0.0) * factor for group in self.plan.groups}
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["name"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ import torch
 from coursekit.errors import TrainingError
 from coursekit.storage import load_state, save_state, states
 from coursekit.training.identity import differences
-from coursekit.training.optimizer import parameter_names
+from coursekit.training.optimizer import load_moments, moments_of
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
@@ -26,7 +25,11 @@ FORMAT = 1
 
 @dataclass
 class Position:
-    """How far the run is. ``windows`` counts optimizer steps done in the current epoch."""
+    """How far the run is. ``windows`` counts optimizer steps done in the current epoch.
+
+    ``better_than`` is the score that patience measures by, which under a schedule's ``min_delta``
+    may be worse than the best.
+    """
 
     phase: int = 0
     phase_epoch: int = 0
@@ -38,6 +41,7 @@ class Position:
     seconds: float = 0.0
     best: float | None = None
     best_epoch: int | None = None
+    better_than: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -53,11 +57,8 @@ def save(folder: Path, session: Session) -> None:
     tensors["rng.cpu"] = torch.get_rng_state()
     if model.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(model.device)
-    names = parameter_names(model, optimizer)
-    # Moments go by parameter name, and one that has never trained has none.
-    for index, moments in optimizer.state_dict()["state"].items():
-        for moment, value in moments.items():
-            tensors[f"optimizer.{moment}.{names[index]}"] = torch.as_tensor(value)
+    tensors |= {f"optimizer.{k}": v for k, v in moments_of(model, optimizer).items()}
+    tensors |= {f"best_moments.{k}": v for k, v in session.best_moments.items()}
     facts = {
         "format": FORMAT,
         "identity": session.identity,
@@ -68,6 +69,9 @@ def save(folder: Path, session: Session) -> None:
         ],
         "scaler": session.scaler.state_dict(),
     }
+    if session.rates is not None:
+        facts["rates"] = session.rates.state()
+        facts["best_counters"] = session.best_counters
     save_state(folder, session.at.step, tensors, facts)
 
 
@@ -104,12 +108,15 @@ def restore(folder: Path, session: Session) -> bool:
                 f"{folder} holds a checkpoint of another run: {'; '.join(differing)}. Give the "
                 "same model, task and settings to go on, or another checkpoint_dir to start anew."
             )
+        if session.rates is not None:
+            session.rates.load(facts["rates"])
+            session.best_counters = facts["best_counters"]
+            session.optimizer = session.optimizer_of(position.phase)
         _load_tensors(tensors, session.model, session.optimizer)
         session.scaler.load_state_dict(scaler)
         session.at, session.history, session.identity = position, history, found
-        session.best_weights = {
-            k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")
-        }
+        session.best_weights = _below("best.", tensors)
+        session.best_moments = _below("best_moments.", tensors)
         whole = True
         break
     for sentence, reason in damaged:
@@ -132,17 +139,13 @@ def put_aside(folder: Path) -> bool:
 def _load_tensors(
     tensors: dict[str, torch.Tensor], model: Classifier, optimizer: torch.optim.Optimizer
 ) -> None:
-    model.load_state_dict(
-        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    )
-    index_of = {name: index for index, name in parameter_names(model, optimizer).items()}
-    saved = copy.deepcopy(optimizer.state_dict())
-    saved["state"] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, moment, name = key.split(".", 2)
-            saved["state"].setdefault(index_of[name], {})[moment] = value
-    optimizer.load_state_dict(saved)
+    model.load_state_dict(_below("model.", tensors))
+    load_moments(model, optimizer, _below("optimizer.", tensors))
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and model.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["rng.cuda"], model.device)
+
+
+def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with ``prefix``, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

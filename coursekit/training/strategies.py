@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -108,6 +108,13 @@ class FinetuneStrategy:
         as it is.
         """
 
+    def parameter_groups(self, model: Classifier) -> Mapping[str, tuple[str, ...]]:
+        """Parameter names by group, input side first: what the phases speak of.
+
+        The model's own groups, unless a strategy cuts them finer.
+        """
+        return model.groups
+
     def plan(self, model: Classifier, epochs: int = 5) -> Plan:
         """What ``fit`` would do, to look at first; the model stays as it is.
 
@@ -117,7 +124,10 @@ class FinetuneStrategy:
         if type(self).prepare is not FinetuneStrategy.prepare:
             model = copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
             self.prepare(model)
-        parameters = {group: model.count([group]) for group in model.groups}
+        parameters = {
+            group: sum(model.get_parameter(name).numel() for name in names)
+            for group, names in self.parameter_groups(model).items()
+        }
         return make_plan(self.phases(model, epochs), parameters, epochs, self.decay, self.warmup)
 
     def fit(

@@ -1,0 +1,87 @@
+"""What a session does where phases have transitions: end an epoch, end a phase, begin the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coursekit.training.optimizer import load_moments, moments_of
+from coursekit.training.transition import transition_of
+
+if TYPE_CHECKING:
+    from coursekit.training.learning_rates import LearningRates
+    from coursekit.training.session import Session
+
+
+def end_epoch(session: Session, rates: LearningRates, value: float) -> None:
+    """Step the scheduler, and keep moments and counters where the epoch was the best so far."""
+    rates.step(value)
+    at = session.at
+    if at.best_epoch == at.epoch:
+        moments = moments_of(session.model, session.optimizer)
+        session.best_moments = {k: v.detach().cpu().clone() for k, v in moments.items()}
+        session.best_counters = {
+            **rates.counters(),
+            "optimizer_from": session.plan.optimizer_from(at.phase),
+        }
+
+
+def is_better(session: Session, value: float) -> bool:
+    """Whether patience begins anew; ``value`` is turned so that lower is better."""
+    before = session.at.better_than
+    if before is not None and not value + transition_of(session.phase).min_delta < before:
+        return False
+    session.at.better_than = value
+    return True
+
+
+def is_over(session: Session) -> bool:
+    """Whether the phase ends before the coming epoch: patience, its last epoch, or the run's."""
+    plan, phase, at = session.plan, session.phase, session.at
+    if at.windows:
+        return False
+    if at.epoch >= plan.epochs:
+        return True
+    if not at.phase_epoch:
+        return False
+    if phase.patience is not None and at.waits >= phase.patience:
+        at.notes.append(
+            f"phase {at.phase} ended by patience after epoch {at.epoch - 1}: no better "
+            f"{session.strategy.monitor} in {phase.patience} validations"
+        )
+        return True
+    until = transition_of(phase).until_epoch
+    if until is not None and at.epoch >= until and at.phase + 1 < len(plan.phases):
+        at.notes.append(f"phase {at.phase} ended by its schedule after epoch {at.epoch - 1}")
+        return True
+    return False
+
+
+def begin(session: Session, rates: LearningRates) -> None:
+    """Begin the phase that the session has come to, or end the run where its epochs are over."""
+    at, plan = session.at, session.plan
+    if at.epoch >= plan.epochs:
+        at.phase = len(plan.phases)
+    if session.finished:
+        return
+    transition = transition_of(session.phase)
+    if transition.restore_best and session.best_weights:
+        restore_best(session, rates)
+    if transition.optimizer is not None:
+        session.optimizer = session.optimizer_of(at.phase)
+    rates.open(at.phase)
+
+
+def restore_best(session: Session, rates: LearningRates) -> None:
+    """Go back to the weights, moments and scheduler's counters of the best epoch.
+
+    Learning rates stay as they are, and so does the scaler of fp16. Moments of an optimizer that
+    another has replaced since are not brought back: the one there is begins without.
+    """
+    at, counters = session.at, session.best_counters
+    session.give_best_back()
+    same = counters["optimizer_from"] == session.plan.optimizer_from(at.phase - 1)
+    # Clones: the optimizer works on what it is given, and this epoch may be gone back to again.
+    moments = {k: v.clone() for k, v in session.best_moments.items()} if same else {}
+    load_moments(session.model, session.optimizer, moments)
+    rates.back_to(counters)
+    at.notes.append(f"phase {at.phase} began with the weights of epoch {at.best_epoch}, the best")
