@@ -38,3 +38,7 @@ class RecordError(CourseKitError):
 
 class ScoreError(CourseKitError):
     """Scores cannot be computed from these predictions."""
+
+
+class AnswerError(CourseKitError):
+    """A sheet of answers is malformed, too large, or of another version; or no such exercise."""

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "models": {"data"},
     "training": {"data", "models", "runs"},
     "evaluation": {"data", "runs"},
+    "checks": {"data", "models", "training", "runs", "evaluation"},
 }
 # Imports inside a function, for an object that shows itself: an arrow backwards, taken on demand.
 ON_DEMAND = {
