@@ -24,7 +24,8 @@ def test_a_sheet_comes_back_from_its_file(tmp_path: Path) -> None:
     found = AnswerSheet.load(filled().save(tmp_path / "deep" / "answers.json"))
     assert found == filled()
     assert found.values("00.1") == {"share_unseen": 0.25, "median_load": 23}
-    assert list(found) == ["00.1", "00.6"] and found.values("00.2") == {}
+    assert list(found) == ["00.1", "00.6"]
+    assert found.values("00.2") == {}
 
 
 def test_an_answer_again_replaces_the_first() -> None:
