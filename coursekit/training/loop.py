@@ -7,19 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
-
 from coursekit import progress
 from coursekit.errors import TrainingError
 from coursekit.interrupt import Interruptible
 from coursekit.runs import Run
 from coursekit.storage import states
 from coursekit.training.identity import identity_of
-from coursekit.training.precision import autocast
 from coursekit.training.recorded import recorded_run
 from coursekit.training.result import make_run
 from coursekit.training.session import Session
+from coursekit.training.step import step
 
 if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
@@ -64,7 +61,7 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
 
     A window is what one optimizer step sees: one batch, or several under accumulation.
     """
-    model, scaler, at = session.model, session.scaler, session.at
+    at = session.at
     bar = progress.bar(
         total=session.plan.epochs * len(session.windows(at.epoch)),
         initial=at.step,
@@ -73,29 +70,13 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
     )
     while not session.finished:
         session.open_phase()
-        optimizer = session.optimizer  # a schedule may have brought a new one
         while not session.phase_is_over():
             windows = session.windows(at.epoch)
             for window in windows[at.windows :]:
                 began = time.monotonic()
                 rates = session.set_learning_rates((at.windows + 0.5) / len(windows))
-                molecules = sum(len(rows) for rows in window)
-                total = torch.zeros((), device=model.device)
-                for rows in window:
-                    with autocast(session.precision, model.device):
-                        logits = session.logits(rows)  # (B,)
-                    # A sum over all the window's molecules: uneven batches weigh the same.
-                    loss = binary_cross_entropy_with_logits(
-                        logits.float(), session.labels[rows], reduction="sum"
-                    )
-                    scaler.scale(loss / molecules).backward()
-                    total += loss.detach() / molecules
-                scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), session.strategy.clip)
-                scaler.step(optimizer)
-                scaler.update()
-                optimizer.zero_grad(set_to_none=True)
-                session.count(total, rates, molecules, began)
+                loss = step(session, window)
+                session.count(loss, rates, sum(map(len, window)), began)
                 bar.update()
                 if ctrl_c.asked:
                     session.interrupt()

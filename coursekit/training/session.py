@@ -19,6 +19,7 @@ from coursekit.training import state as states
 from coursekit.training.embeddings import frozen_embeddings
 from coursekit.training.identity import identity_of
 from coursekit.training.learning_rates import LearningRates
+from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
 from coursekit.training.precision import autocast, choose_precision
 from coursekit.training.transition import transition_of
@@ -84,9 +85,9 @@ class Session:
         self.best_counters: dict[str, Any] = {}
         self.tokens = encode(model.tokenizer, list(self.parts["train"]["smiles"]))
         self.lengths = np.array([len(t) for t in self.tokens])
-        self.labels = torch.tensor(
-            self.parts["train"]["label"].to_numpy(dtype=np.float32), device=model.device
-        )
+        labels = self.parts["train"]["label"].to_numpy(dtype=np.float32)
+        self.labels = torch.from_numpy(labels).to(model.device)
+        self.objective = Objective.of(strategy.class_weight, strategy.label_smoothing, labels)
         self._pooled: torch.Tensor | None = None
         self._pending: list[tuple[dict[str, Any], torch.Tensor]] = []
         self._saved = time.monotonic()

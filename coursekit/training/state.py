@@ -28,7 +28,8 @@ class Position:
     """How far the run is. ``windows`` counts optimizer steps done in the current epoch.
 
     ``better_than`` is the score that patience measures by, which under a schedule's ``min_delta``
-    may be worse than the best.
+    may be worse than the best. ``fits`` is how many molecules the memory holds at once, where it
+    was found not to hold a whole batch.
     """
 
     phase: int = 0
@@ -42,6 +43,7 @@ class Position:
     best: float | None = None
     best_epoch: int | None = None
     better_than: float | None = None
+    fits: int | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from coursekit.errors import TrainingError
+from coursekit.training.objective import ClassWeight
 from coursekit.training.phases import Phase, make_plan
 from coursekit.training.plan import Decay, Plan
 
@@ -37,7 +38,8 @@ class FinetuneStrategy:
 
     Args:
         lr: peak learning rate of the head and, where a strategy does not lower it, of all blocks.
-        batch_size: molecules in one forward pass.
+        batch_size: molecules in one forward pass. Where memory runs out, fewer go through at once
+            from there on, and a step still learns from as many.
         accumulate: forward passes in one optimizer step; the loss is the mean over all molecules
             of the step, however they are divided.
         weight_decay: AdamW's, on matrices only, never on biases and norms.
@@ -48,6 +50,9 @@ class FinetuneStrategy:
         monitor: the validation number that decides on the best epoch and on patience.
         precision: ``"auto"`` takes bf16 where the device really has it, fp16 with a scaler on
             other GPUs, and fp32 on a CPU.
+        class_weight: how many negatives one binder counts for in training; ``"balanced"`` lets
+            all binders together count as much as all negatives.
+        label_smoothing: share of each label that is divided evenly between both classes.
     """
 
     lr: float = 3e-4
@@ -60,6 +65,8 @@ class FinetuneStrategy:
     patience: int | None = None
     monitor: Monitor = "loss"
     precision: Precision = "auto"
+    class_weight: ClassWeight = None
+    label_smoothing: float = 0.0
 
     rebuildable: ClassVar[dict[str, type[FinetuneStrategy]]] = {}
 
@@ -77,6 +84,10 @@ class FinetuneStrategy:
         for name, words in {"decay": Decay, "monitor": Monitor, "precision": Precision}.items():
             known = get_args(words)
             self._expect(name, f"one of {', '.join(known)}", known.__contains__)
+        self._expect("label_smoothing", "a share from 0 to less than 1", lambda v: 0 <= v < 1)
+        if self.class_weight not in (None, "balanced"):
+            positive = "None, 'balanced' or a positive number"
+            self._expect("class_weight", positive, lambda v: 0 < v < math.inf)
 
     def _expect(self, name: str, expected: str, holds: Callable[[Any], bool]) -> None:
         value = getattr(self, name)

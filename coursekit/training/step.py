@@ -1,0 +1,115 @@
+"""One optimizer step, in as many forward passes as the memory asks for."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coursekit.errors import TrainingError
+from coursekit.training.precision import autocast
+
+if TYPE_CHECKING:
+    from coursekit.training.session import Session
+
+# What torch says where a processor's memory is at its end; a GPU has an error class of its own.
+CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough"
+
+
+def step(session: Session, window: list[np.ndarray]) -> torch.Tensor:
+    """Move the weights once.
+
+    Args:
+        session: its phase is open and its learning rates are set.
+        window: positions of the step's molecules, in batches.
+
+    Returns:
+        The objective before the step, mean over the molecules, shape (), on the model's device.
+
+    Raises:
+        TrainingError: if the memory does not even hold one molecule.
+    """
+    optimizer, scaler = session.optimizer, session.scaler
+    loss = gradients(session, window)
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(session.model.parameters(), session.strategy.clip)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    return loss
+
+
+def gradients(session: Session, window: list[np.ndarray]) -> torch.Tensor:
+    """Gradients of the window's mean objective; where memory runs out, in passes half as large.
+
+    The same molecules are taken again, with the random numbers that the failed attempt began
+    with. So the gradient is that of the whole window, up to rounding, and with dropout up to
+    which unit a random number falls on; a run with the smaller passes from this step on has the
+    same bits. ``find_executable_batch_size`` of the library accelerate would not do here: it
+    calls a whole training function again, from its beginning and with another effective batch.
+
+    Returns:
+        The objective, shape ().
+    """
+    at, device = session.at, session.model.device
+    random = torch.get_rng_state()
+    random_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    while True:
+        try:
+            return _one_attempt(session, window)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+        # Only here, outside of ``except``, is the error gone, and with it the frames of its
+        # traceback that held on to the failed pass's tensors.
+        session.optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        if random_gpu is not None:
+            torch.cuda.empty_cache()
+            torch.cuda.set_rng_state(random_gpu, device)
+        torch.set_rng_state(random)
+        largest = max(len(rows) for rows in _pieces(window, at.fits))
+        if largest == 1:
+            tokens = max(session.lengths[rows].max() for rows in window)
+            raise TrainingError(
+                f"the memory of {device} does not hold the training of one molecule (the longest "
+                f"of this step has {tokens} tokens): {reason}. Set gradient_checkpointing=True, "
+                "train fewer blocks, or take a smaller encoder."
+            )
+        at.fits = largest // 2
+        session.note(
+            f"out of memory in step {at.step + 1}: from there on at most {at.fits} molecules go "
+            "through the model at once; a step still learns from as many as before",
+            reason,
+        )
+
+
+def _one_attempt(session: Session, window: list[np.ndarray]) -> torch.Tensor:
+    molecules = sum(len(rows) for rows in window)
+    total = torch.zeros((), device=session.model.device)
+    for rows in _pieces(window, session.at.fits):
+        with autocast(session.precision, session.model.device):
+            logits = session.logits(rows)  # (B,)
+        # A sum over all the window's molecules: uneven batches weigh the same.
+        loss = session.objective.total(logits, session.labels[rows]) / molecules
+        session.scaler.scale(loss).backward()
+        total += loss.detach()
+    return total
+
+
+def _pieces(window: list[np.ndarray], fits: int | None) -> list[np.ndarray]:
+    """The window's batches, cut where they have more than ``fits`` molecules."""
+    size = fits or max(len(rows) for rows in window)
+    return [rows[i : i + size] for rows in window for i in range(0, len(rows), size)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or on a processor."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in CPU_OUT_OF_MEMORY
+    )
