@@ -42,3 +42,11 @@ class ScoreError(CourseKitError):
 
 class AnswerError(CourseKitError):
     """A sheet of answers is malformed, too large, or of another version; or no such exercise."""
+
+
+class SubmissionError(CourseKitError):
+    """A submission cannot be read: damaged, too large, or not what was asked for."""
+
+
+class GradingError(CourseKitError):
+    """Grading cannot start or go on: no sandbox, no master, no gradebook."""
