@@ -5,6 +5,7 @@ the same process: the notebook hands over an :class:`AnswerSheet`, and whoever t
 that.
 """
 
+from coursekit.checks.carried import Carried, read_notebook
 from coursekit.checks.exercise import (
     CannotCheck,
     Check,
@@ -30,6 +31,7 @@ __all__ = [
     "CannotCheck",
     "Check",
     "CheckResult",
+    "Carried",
     "Exercise",
     "NotAttempted",
     "Unknown",
@@ -41,6 +43,7 @@ __all__ = [
     "judge",
     "judge_sheet",
     "lessons",
+    "read_notebook",
     "reflection",
     "to_plain",
 ]

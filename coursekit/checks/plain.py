@@ -22,6 +22,7 @@ from coursekit.errors import AnswerError, CourseKitError
 from coursekit.evaluation.comparison import Comparison
 from coursekit.evaluation.metrics import METRICS, Score, Scores
 from coursekit.runs import Run
+from coursekit.runs.record import decode_record, encode_record
 
 MAX_DEPTH = 6
 MAX_TEXT = 20_000
@@ -103,7 +104,7 @@ def _to_plain(value: Any, depth: int) -> dict[str, Any]:
     if isinstance(value, Scores):
         return _to_plain({name: getattr(value, name) for name in METRICS}, depth)
     if isinstance(value, Run):
-        return {"kind": "run", "record": value.record()}
+        return {"kind": "run", "record": encode_record(value)}
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
@@ -312,10 +313,10 @@ def _read_column(values: list[Any], where: str, name: str, labels: list[str]) ->
 
 
 def _read_run(record: Any, where: str) -> Run:
-    if not isinstance(record, dict):
+    if not isinstance(record, str):
         _refuse(where, "is a run without a record")
     try:
-        return Run.from_record(record)
+        return Run.from_record(decode_record(record))
     except CourseKitError as error:
         raise AnswerError(f"answers: {where}: {error}") from error
 

@@ -18,7 +18,7 @@ ANSWERS = "COURSEKIT_ANSWERS"
 
 SCHEMA = "coursekit.answers"
 SCHEMA_VERSION = 1
-MAX_BYTES = 32_000_000  # a lesson hands in a few runs of at most 4 MB each
+MAX_BYTES = 8_000_000  # a lesson hands in some runs of at most 300 kB each, and tables
 MAX_EXERCISES = 100
 EXERCISE_ID = re.compile(r"[0-9]{2}\.[0-9]{1,2}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}")

@@ -1,0 +1,161 @@
+"""A notebook carries its answers through what front ends do to it, and nothing else gets in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from html import escape
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coursekit.checks import AnswerSheet, read_notebook
+from coursekit.checks.carried import fold, pack, unpack
+from coursekit.checks.sheet import MAX_BYTES
+from coursekit.errors import AnswerError
+from coursekit.runs import Run
+from coursekit.runs.record import empty_history
+
+
+def a_run(n: int = 40) -> Run:
+    rng = np.random.default_rng(0)
+    sets = np.array(["", "easy", "hard", ""])[np.arange(n) % 4]
+    return Run(
+        name="frozen",
+        history=empty_history(),
+        predictions=pd.DataFrame(
+            {
+                "molecule_id": [f"{i:064x}" for i in range(n)],
+                "part": ["valid" if i < n // 2 else "test" for i in range(n)],
+                "negative_set": sets,
+                "label": (sets == "").astype("int8"),
+                "score": rng.random(n).astype(np.float32).astype(float),
+            }
+        ),
+        strategy={"strategy": "HeadOnlyFinetune"},
+        task={"name": "sample", "fingerprint": "0" * 64, "settings": {}},
+        seed=0,
+        environment={},
+        cost=dict.fromkeys(
+            [
+                "seconds",
+                "trainable_parameters",
+                "total_parameters",
+                "molecules_per_second",
+                "epochs",
+                "steps",
+            ]
+        ),
+    )
+
+
+def filled() -> AnswerSheet:
+    sheet = AnswerSheet("01")
+    sheet.add("01.4", {"frozen": a_run(), "table": pd.DataFrame({"easy AUROC": [0.75]})})
+    return sheet
+
+
+def notebook(*html: str) -> dict[str, Any]:
+    cells = [
+        nbformat.v4.new_code_cell(
+            "ck.handin()",
+            outputs=[nbformat.v4.new_output("display_data", data={"text/html": one})],
+        )
+        for one in html
+    ]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_a_run_comes_back_whole_from_a_notebook_on_disk(tmp_path: Any) -> None:
+    path = tmp_path / "lesson.ipynb"
+    nbformat.write(notebook(fold(filled(), "answers")), path)
+    found = read_notebook(path)
+    assert found.problems == ()
+    run = found.sheet.values("01.4")["frozen"]
+    pd.testing.assert_frame_equal(run.predictions, Run.from_record(a_run().record()).predictions)
+    assert len(pack(filled())) < 300_000
+
+
+def as_colab_saves(data: dict[str, Any]) -> dict[str, Any]:
+    data = json.loads(json.dumps(data))
+    data["nbformat_minor"] = 0
+    data["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "python3"}}
+    for i, cell in enumerate(data["cells"]):
+        cell.pop("id", None)
+        cell["metadata"] = {"id": f"x{i}", "outputId": "y", "colab": {"base_uri": "z"}}
+        for output in cell["outputs"]:
+            output["data"]["text/html"] = output["data"]["text/html"].splitlines(keepends=True)
+            output["metadata"] = {}
+    return data
+
+
+def as_sanitized(html: str) -> str:
+    return re.sub(r"<(/?\w+)[^>]*>", r"<\1>", html)  # every attribute gone
+
+
+def as_wrapped(html: str) -> str:
+    return "\n".join(html[i : i + 76] for i in range(0, len(html), 76))
+
+
+def as_escaped(html: str) -> str:
+    return html.replace("+", "&#43;").replace("/", "&#x2F;").replace("=", "&equals;")
+
+
+@pytest.mark.parametrize("change", [as_sanitized, as_escaped, lambda h: f"<div>{h}</div>"])
+def test_it_survives_what_front_ends_do(change: Any) -> None:
+    carried = read_notebook(as_colab_saves(notebook(change(fold(filled(), "answers")))))
+    assert carried.sheet == filled()
+
+
+def test_a_wrapped_carrier_is_read() -> None:
+    text = pack(filled())
+    head, body = text[:20], text[20:-4]
+    assert unpack(head + as_wrapped(body) + ":end") == filled()
+
+
+def test_the_last_answer_counts_and_a_spoiled_one_costs_only_itself() -> None:
+    later = AnswerSheet("01")
+    later.add("01.5", {"precision_at": [0.5]})
+    later.add("01.4", {"frozen": ...})
+    good, spoiled = fold(filled(), "a"), fold(filled(), "b").replace(":eN", ":eNX", 1)
+    found = read_notebook(notebook(good, spoiled[:2000] + ":end", fold(later, "c")))
+    assert set(found.sheet.answers) == {"01.4", "01.5"}
+    assert found.sheet.values("01.4") == {"frozen": ...}
+    assert len(found.problems) == 1
+
+
+def test_a_bomb_is_refused() -> None:
+    bomb = base64.b64encode(zlib.compress(b" " * (MAX_BYTES + 10), 9)).decode()
+    assert len(bomb) < 20_000
+    found = read_notebook(notebook(f"coursekit.answers/1:{bomb}:end"))
+    assert found.sheet is None
+    assert "more than" in found.problems[0]
+
+
+@pytest.mark.parametrize("source", [b"", b"[]", b"\xff", b"[" * 100_000])
+def test_what_is_no_notebook_is_refused(source: bytes) -> None:
+    with pytest.raises(AnswerError, match="notebook"):
+        read_notebook(source)
+
+
+@pytest.mark.parametrize("source", [b"{}", b'{"cells": 3}', b'{"cells": [3, {"outputs": {}}]}'])
+def test_a_notebook_of_another_shape_carries_nothing(source: bytes) -> None:
+    assert read_notebook(source).sheet is None
+
+
+def test_a_missing_notebook_is_named() -> None:
+    with pytest.raises(AnswerError, match="none"):
+        read_notebook("none.ipynb")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_in_an_output_is_harmless(text: str) -> None:
+    read_notebook(notebook(f"coursekit.answers/1:{escape(text)}:end", text))
