@@ -48,6 +48,9 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
     "full": FullFinetune(**COMMON),
     "progressive": ProgressiveUnfreeze(**COMMON),
     "partial": PartialFinetune(**COMMON),
+    "averaged": ProgressiveUnfreeze(
+        **COMMON, ema=0.8, gradient_checkpointing=True, class_weight=2.0, label_smoothing=0.1
+    ),
     "adapters": LoRAFinetune(**COMMON | {"lr": 1e-2}, rank=4, dropout=0.1),
 }
 EPOCHS = 3  # progressive: the head, then one block, then another

@@ -13,6 +13,7 @@ from coursekit.interrupt import Interruptible
 from coursekit.runs import Run
 from coursekit.storage import states
 from coursekit.training.identity import identity_of
+from coursekit.training.recompute import gradient_checkpointing
 from coursekit.training.recorded import recorded_run
 from coursekit.training.result import make_run
 from coursekit.training.session import Session
@@ -43,16 +44,17 @@ def train(
         recorded = recorded_run(identity_of(strategy, plan, model, task, epochs, seed))
         if recorded is not None:
             return recorded
-    session = Session(strategy, model, task, epochs, seed, folder, tracker)
-    resumed = session.resume(Path(resume_from) if resume_from is not None else None)
-    if model.fitted and not resumed:
-        session.note(
-            f"the model had been trained before, by {', '.join(model.fitted)}; load a fresh one "
-            "for a fair comparison"
-        )
-    model.fitted = [*session.identity["strategy"]["encoder"]["fitted"], session.name]
-    with Interruptible() as ctrl_c:
-        run_phases(session, ctrl_c)
+    with gradient_checkpointing(model, strategy.gradient_checkpointing):
+        session = Session(strategy, model, task, epochs, seed, folder, tracker)
+        resumed = session.resume(Path(resume_from) if resume_from is not None else None)
+        if model.fitted and not resumed:
+            session.note(
+                f"the model had been trained before, by {', '.join(model.fitted)}; load a fresh "
+                "one for a fair comparison"
+            )
+        model.fitted = [*session.identity["strategy"]["encoder"]["fitted"], session.name]
+        with Interruptible() as ctrl_c:
+            run_phases(session, ctrl_c)
     return make_run(session)
 
 

@@ -16,6 +16,7 @@ from coursekit.errors import TrainingError
 from coursekit.runs import INTERRUPTED
 from coursekit.training import stage
 from coursekit.training import state as states
+from coursekit.training.ema import MovingAverage, apply_ema
 from coursekit.training.embeddings import frozen_embeddings
 from coursekit.training.identity import identity_of
 from coursekit.training.learning_rates import LearningRates
@@ -80,6 +81,7 @@ class Session:
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.precision == "fp16")
         self.at = states.Position()
         self.history: list[dict[str, Any]] = []
+        self.average = MovingAverage(model, strategy.ema)
         self.best_weights: dict[str, torch.Tensor] = {}
         self.best_moments: dict[str, torch.Tensor] = {}
         self.best_counters: dict[str, Any] = {}
@@ -113,6 +115,7 @@ class Session:
     def open_phase(self) -> None:
         """Let this phase's groups train and freeze the others."""
         self.open_groups()
+        self.average.follow()
         self.model.train()
         self._pooled = None
         if not self._encoder_trains():
@@ -164,7 +167,8 @@ class Session:
         self.flush()
         at.seconds += time.monotonic() - began  # a GPU may still be busy with the last steps
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "valid"}
-        predicted = self.predict(self.parts["valid"])
+        with apply_ema(self.model, self.average.values):
+            predicted = self.predict(self.parts["valid"])
         if not np.isfinite(predicted).all():
             self._give_up("a prediction for the valid part is not a number", row)
         scores = validation_scores(self.parts["valid"], predicted)
@@ -174,9 +178,8 @@ class Session:
         improved = at.best is None or sign * value < sign * at.best
         if improved:
             at.best, at.best_epoch = value, at.epoch
-            self.best_weights = {
-                k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()
-            }
+            weights = self.model.state_dict() | self.average.values
+            self.best_weights = {k: v.detach().cpu().clone() for k, v in weights.items()}
         if self.rates is not None:
             stage.end_epoch(self, self.rates, value)
             improved = stage.is_better(self, sign * value)
@@ -335,6 +338,7 @@ class Session:
         self.at.notes.append(sentence)
 
     def give_best_back(self) -> None:
-        """Put the best epoch's weights into the model, where an epoch has been finished."""
+        """Put the best epoch's weights into the model; before its first end, the average so far."""
+        self.average.settle()
         if self.best_weights:
             self.model.load_state_dict(self.best_weights)

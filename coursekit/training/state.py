@@ -61,6 +61,7 @@ def save(folder: Path, session: Session) -> None:
         tensors["rng.cuda"] = torch.cuda.get_rng_state(model.device)
     tensors |= {f"optimizer.{k}": v for k, v in moments_of(model, optimizer).items()}
     tensors |= {f"best_moments.{k}": v for k, v in session.best_moments.items()}
+    tensors |= {f"ema.{k}": v for k, v in session.average.values.items()}
     facts = {
         "format": FORMAT,
         "identity": session.identity,
@@ -70,6 +71,7 @@ def save(folder: Path, session: Session) -> None:
             for row in session.history
         ],
         "scaler": session.scaler.state_dict(),
+        "ema_updates": session.average.updates,
     }
     if session.rates is not None:
         facts["rates"] = session.rates.state()
@@ -96,6 +98,7 @@ def restore(folder: Path, session: Session) -> bool:
             version = facts["format"]
             position = Position(**facts["position"])
             found, history, scaler = facts["identity"], list(facts["history"]), facts["scaler"]
+            updates = dict(facts["ema_updates"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             damaged.append((f"{state.name} is damaged and was passed over", repr(error)))
             continue
@@ -116,6 +119,9 @@ def restore(folder: Path, session: Session) -> bool:
             session.optimizer = session.optimizer_of(position.phase)
         _load_tensors(tensors, session.model, session.optimizer)
         session.scaler.load_state_dict(scaler)
+        averages = _below("ema.", tensors)
+        session.average.values = {k: v.to(session.model.device) for k, v in averages.items()}
+        session.average.updates = updates
         session.at, session.history, session.identity = position, history, found
         session.best_weights = _below("best.", tensors)
         session.best_moments = _below("best_moments.", tensors)

@@ -19,7 +19,7 @@ CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator:
 
 
 def step(session: Session, window: list[np.ndarray]) -> torch.Tensor:
-    """Move the weights once.
+    """Move the weights once, and their average after them.
 
     Args:
         session: its phase is open and its learning rates are set.
@@ -38,6 +38,7 @@ def step(session: Session, window: list[np.ndarray]) -> torch.Tensor:
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    session.average.update()
     return loss
 
 

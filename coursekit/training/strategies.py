@@ -53,6 +53,10 @@ class FinetuneStrategy:
         class_weight: how many negatives one binder counts for in training; ``"balanced"`` lets
             all binders together count as much as all negatives.
         label_smoothing: share of each label that is divided evenly between both classes.
+        ema: decay of an exponential moving average of the weights, 0.99 or so; the averages are
+            validated, compared for the best epoch, and given back. None does without.
+        gradient_checkpointing: compute activations again in the backward pass in place of
+            keeping them: the same numbers in less memory and more time.
     """
 
     lr: float = 3e-4
@@ -67,6 +71,8 @@ class FinetuneStrategy:
     precision: Precision = "auto"
     class_weight: ClassWeight = None
     label_smoothing: float = 0.0
+    ema: float | None = None
+    gradient_checkpointing: bool = False
 
     rebuildable: ClassVar[dict[str, type[FinetuneStrategy]]] = {}
 
@@ -85,6 +91,9 @@ class FinetuneStrategy:
             known = get_args(words)
             self._expect(name, f"one of {', '.join(known)}", known.__contains__)
         self._expect("label_smoothing", "a share from 0 to less than 1", lambda v: 0 <= v < 1)
+        if self.ema is not None:
+            self._expect("ema", "None, or a decay from 0 to less than 1", lambda v: 0 <= v < 1)
+        self._expect("gradient_checkpointing", "True or False", lambda v: isinstance(v, bool))
         if self.class_weight not in (None, "balanced"):
             positive = "None, 'balanced' or a positive number"
             self._expect("class_weight", positive, lambda v: 0 < v < math.inf)
