@@ -24,6 +24,7 @@ _FACE = {
     "Phase": "coursekit.training",
     "ProgressiveUnfreeze": "coursekit.training",
     "Run": "coursekit.runs",
+    "ScheduledFinetune": "coursekit.training",
     "compare": "coursekit.evaluation",
     "enrichment": "coursekit.data",
     "fingerprint_baseline": "coursekit.evaluation",

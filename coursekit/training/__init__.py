@@ -2,6 +2,7 @@
 
 from coursekit.training.phases import Phase
 from coursekit.training.plan import Plan
+from coursekit.training.scheduled import ScheduledFinetune
 from coursekit.training.strategies import (
     FinetuneStrategy,
     FullFinetune,
@@ -21,5 +22,6 @@ __all__ = [
     "Phase",
     "Plan",
     "ProgressiveUnfreeze",
+    "ScheduledFinetune",
     "rebuild",
 ]

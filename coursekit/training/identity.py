@@ -11,7 +11,7 @@ from coursekit.runs import fields
 if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.models.classifier import Classifier
-    from coursekit.training.phases import Plan
+    from coursekit.training.phases import Phase, Plan
     from coursekit.training.strategies import FinetuneStrategy
 
 
@@ -37,7 +37,7 @@ def identity_of(
             "learning_rates": {g: float(f"{r:.6g}") for g, r in phase.learning_rates.items()},
             "epochs": phase.epochs,
             "patience": phase.patience,
-            **({} if phase.transition is None else {"transition": asdict(phase.transition)}),
+            **_transition(phase),
         }
         for phase in plan.phases
     ]
@@ -57,6 +57,13 @@ def identity_of(
         "task": task.fingerprint,
         "seed": seed,
     }
+
+
+def _transition(phase: Phase) -> dict[str, Any]:
+    """The transition as plain data; the names that entries matched follow from the encoder."""
+    if phase.transition is None:
+        return {}
+    return {"transition": {k: v for k, v in asdict(phase.transition).items() if k != "matched"}}
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

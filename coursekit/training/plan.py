@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coursekit.training.phases import Phase
 
 Decay = Literal["linear", "cosine", "constant"]
+ADAMW = "torch.optim.AdamW"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Plan:
             default=None,
         )
 
+    def optimizer_class(self, phase: int) -> str:
+        """Class path of the optimizer with which a phase trains."""
+        new = self.optimizer_from(phase)
+        change = None if new is None else self.phases[new].transition
+        return change.optimizer.class_path if change and change.optimizer else ADAMW
+
     def start_of(self, phase: int) -> int:
         """The epoch at which a phase begins, if none before it ends early."""
         return sum(p.epochs or 0 for p in self.phases[:phase])
@@ -83,12 +90,17 @@ class Plan:
         return rise * fall
 
     def table(self) -> pd.DataFrame:
-        """One row a phase: epochs, patience, groups that train, parameters, learning rates."""
+        """One row a phase: epochs, patience, groups that train, parameters, learning rates.
+
+        The learning rates are the peaks; of a schedule, those with which the phase begins. Epochs
+        are counted as if no phase ended early; 0 stands for a phase that is not reached otherwise.
+        """
         rows = []
+        opened = self._opened_rates()
         total = sum(self.parameters.values())
         for number, phase in enumerate(self.phases):
             trained = sum(self.parameters[g] for g in phase.learning_rates)
-            rates = list(phase.learning_rates.values())
+            rates = list(opened[number].values())
             rows.append(
                 {
                     "phase": number,
@@ -105,27 +117,61 @@ class Plan:
             )
         return pd.DataFrame(rows)
 
+    def _opened_rates(self) -> list[Mapping[str, float]]:
+        """For each phase, the learning rates with which its groups begin."""
+        if not self.scheduled:
+            return [phase.learning_rates for phase in self.phases]
+        return [before for before, _ in self._preview()]
+
+    def _preview(self) -> Iterator[tuple[dict[str, float], list[dict[str, float]]]]:
+        """For each phase of a schedule, the rates at its beginning and in each of its epochs.
+
+        As if validation never called for a lower rate, and without steps within an epoch.
+        """
+        from coursekit.training.learning_rates import LearningRates
+
+        rates = LearningRates(self.phases)
+        for number, phase in enumerate(self.phases):
+            if number:
+                rates.open(number)
+            begins, epochs = rates.by_group(), []
+            for epoch in range(phase.epochs or 0):
+                epochs.append(rates.by_group())
+                rates.end_epoch(self.start_of(number) + epoch, None)
+            yield begins, epochs
+
     def per_epoch(self) -> pd.DataFrame:
         """One row per epoch and group: ``phase, epoch, group, learning_rate`` (0 where frozen).
 
         The learning rate is that at the middle of the epoch, if no phase ends early.
         """
-        from coursekit.training.learning_rates import LearningRates
-
-        rows = []
-        rates = LearningRates(self.phases) if self.scheduled else None
-        for number, phase in enumerate(self.phases):
-            if rates is not None and number:
-                rates.open(number)
-            for epoch in range(phase.epochs or 0):
-                factor = self.factor(number, epoch + 0.5)
-                peaks = phase.learning_rates if rates is None else rates.by_group()
-                for group in self.groups:
-                    rate = peaks.get(group, 0.0) * factor
-                    rows.append((number, self.start_of(number) + epoch, group, rate))
-                if rates is not None:
-                    rates.step(None)
+        peaks: list[list[Any]]
+        if self.scheduled:
+            peaks = [epochs for _, epochs in self._preview()]
+        else:
+            peaks = [[phase.learning_rates] * (phase.epochs or 0) for phase in self.phases]
+        rows = [
+            (
+                number,
+                self.start_of(number) + epoch,
+                group,
+                rates.get(group, 0.0) * self.factor(number, epoch + 0.5),
+            )
+            for number, epochs in enumerate(peaks)
+            for epoch, rates in enumerate(epochs)
+            for group in self.groups
+        ]
         return pd.DataFrame(rows, columns=["phase", "epoch", "group", "learning_rate"])
+
+    def entries(self) -> pd.DataFrame:
+        """What each entry of a schedule matched: ``phase, entry, parameters, names``."""
+        rows = [
+            (number, entry, len(names), names)
+            for number, phase in enumerate(self.phases)
+            if phase.transition is not None
+            for entry, names in phase.transition.matched.items()
+        ]
+        return pd.DataFrame(rows, columns=["phase", "entry", "parameters", "names"])
 
     def plot(self) -> Picture:
         """The freeze map with learning rates, as a picture with a description."""
@@ -134,10 +180,28 @@ class Plan:
         return freeze_map(self.per_epoch())
 
     def __str__(self) -> str:
-        return f"{self._caption()}\n{self._shown().to_string(index=False)}"
+        return "\n\n".join(
+            f"{caption}\n{shown.to_string(index=False)}" for caption, shown in self._tables()
+        )
 
     def _repr_html_(self) -> str:
-        shown = self._shown()
+        return "".join(self._html(caption, shown) for caption, shown in self._tables())
+
+    def _tables(self) -> list[tuple[str, pd.DataFrame]]:
+        """The phases, and under them what the entries of a schedule matched."""
+        tables = [(self._caption(), self._shown())]
+        entries = self.entries()
+        if len(entries):
+            shown = entries.astype(str)
+            shown["names"] = [
+                "itself" if names == (entry,) else " … ".join(dict.fromkeys((names[0], names[-1])))
+                for entry, names in zip(entries["entry"], entries["names"], strict=True)
+            ]
+            tables.append(("what the entries of the schedule match", shown))
+        return tables
+
+    @staticmethod
+    def _html(caption: str, shown: pd.DataFrame) -> str:
         head = "".join(f'<th scope="col">{escape(c)}</th>' for c in shown.columns)
         body = "".join(
             f'<tr><th scope="row">{first}</th>'
@@ -146,13 +210,18 @@ class Plan:
             for first, *rest in shown.to_numpy()
         )
         return (
-            f"<table><caption>{escape(self._caption())}</caption>"
+            f"<table><caption>{escape(caption)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
     def _caption(self) -> str:
         phases = f"{len(self.phases)} phase{'s' if len(self.phases) > 1 else ''}"
         epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+        if self.scheduled:
+            ends = [p.transition.until_epoch for p in self.phases[:-1] if p.transition]
+            guess = "; where patience alone ends a phase, its epochs are a guess"
+            guess = guess if None in ends else ""
+            return f"{phases}, {epochs}; learning rates as each phase begins{guess}"
         return f"{phases}, {epochs}; learning rate: warm-up {self.warmup:g} epochs, {self.decay}"
 
     def _shown(self) -> pd.DataFrame:
@@ -164,7 +233,7 @@ class Plan:
             rows.append(
                 {
                     "phase": str(row["phase"]),
-                    "epochs": str(first) if first == last else f"{first}-{last}",
+                    "epochs": _span(first, last),
                     "patience": "" if pd.isna(row["patience"]) else f"{row['patience']:g}",
                     "trains": row["trains"],
                     "parameters": f"{row['trainable parameters']:,}",
@@ -174,6 +243,12 @@ class Plan:
             )
         shown = pd.DataFrame(rows)
         return shown if any(shown["patience"]) else shown.drop(columns="patience")
+
+
+def _span(first: int, last: int) -> str:
+    if last < first:
+        return "if earlier"  # reached only where patience ends a phase before it
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def spans(chosen: Collection[str], groups: Sequence[str]) -> str:

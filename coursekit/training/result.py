@@ -32,7 +32,8 @@ def make_run(session: Session) -> Run:
     if plan.scheduled:  # the last ones may not have been reached
         phases = phases[: 1 + max((row["phase"] for row in session.history), default=0)]
     trained = {group for phase in phases for group in phase.learning_rates}
-    rates = [f"learning_rate.{group}" for group in plan.groups]
+    shown = [g for g in plan.groups if g in trained or not plan.scheduled]
+    rates = [f"learning_rate.{group}" for group in shown]
     model.eval()
     return Run(
         name=session.name,

@@ -1,4 +1,4 @@
-"""Schedules as finetuning-scheduler writes them: read from YAML, checked entry by entry."""
+"""Schedules as finetuning-scheduler writes them, checked entry by entry."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from coursekit.errors import TrainingError
 from coursekit.training.torch_classes import (
@@ -30,6 +27,7 @@ SCHEDULER_KEYS = (
     "init_pg_lrs",
     "use_current_optimizer_pg_lrs",
 )
+PL_KEYS = ("interval", "frequency", "name", "monitor", "strict", "reduce_on_plateau")
 
 
 @dataclass(frozen=True)
@@ -43,105 +41,11 @@ class Entry:
     new_optimizer: NewOptimizer | None = None
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain data only, no key twice, and 1e-5 is a number (YAML 1.1 asks for 1.0e-5)."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, int] = {}
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, str | int):
-            raise TrainingError(f"schedule: line {line} has the key {key!r}; text is expected")
-        if key in seen:
-            raise TrainingError(
-                f"schedule: {key!r} stands twice, in lines {seen[key]} and {line}; the first "
-                "would be lost. Join the two or number them differently."
-            )
-        seen[key] = line
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def read_schedule(source: Mapping[Any, Any] | str | Path) -> dict[int, Any]:
-    """A schedule as plain data, numbered by phase; its entries are not checked yet.
-
-    Args:
-        source: a mapping; YAML text of several lines, or within braces; or a path to a file of it.
-
-    Raises:
-        TrainingError: if there is no such file, if it is no YAML, or not one of plain data, or if
-            the phases are not numbered 0, 1, 2, …
-    """
-    schedule: Any = source
-    if isinstance(source, str | Path):
-        text, where = _text(source)
-        try:
-            schedule = yaml.load(text, _Loader)  # _Loader is a SafeLoader
-        except yaml.constructor.ConstructorError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            raise TrainingError(
-                f"schedule: line {line} of {where}: {error.problem}; a schedule is plain data: "
-                "numbers, text, lists and mappings, without tags"
-            ) from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = mark.line + 1 if mark else "?"
-            raise TrainingError(
-                f"schedule: line {line} of {where} is no YAML: "
-                f"{getattr(error, 'problem', None) or error}. Patterns with a backslash go into "
-                "single quotes or none; lists are indented by spaces."
-            ) from error
-    if not isinstance(schedule, Mapping):
-        raise TrainingError(
-            f"schedule: it is a {type(schedule).__name__}; a mapping from the number of a phase to "
-            "its entries is expected, such as {0: {'params': [...]}}"
-        )
-    if not schedule:
-        raise TrainingError("schedule: it has no phase; give at least phase 0 with its params")
-    numbered: dict[int, Any] = {}
-    for key, phase in schedule.items():
-        number = int(key) if isinstance(key, str) and key.isdecimal() else key
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise TrainingError(
-                f"schedule: a phase is numbered {key!r}; phases are numbered 0, 1, 2, …"
-            )
-        if number in numbered:
-            raise TrainingError(f"schedule: phase {number} stands twice; join the two")
-        numbered[number] = phase
-    for expected, number in enumerate(sorted(numbered)):
-        if number != expected:
-            raise TrainingError(
-                f"schedule: phase {number} is there, but no phase {expected}; number them 0, 1, "
-                f"2, … to {len(numbered) - 1} without gaps"
-            )
-    return {number: numbered[number] for number in sorted(numbered)}
-
-
-def _text(source: str | Path) -> tuple[str, str]:
-    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
-        return source, "the text"
-    path = Path(source)
-    try:
-        return path.read_text(encoding="utf-8"), path.name
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(
-            f"schedule: {path} cannot be read ({error}); give the path of a YAML file, YAML text "
-            "of several lines, or a dict"
-        ) from error
-
-
 def check_schedule(schedule: Mapping[int, Any], monitor: str, lower_is_better: bool) -> list[Entry]:
     """Check every entry of every phase.
 
     Args:
-        schedule: from ``read_schedule``.
+        schedule: from ``schedule_file.read_schedule``.
         monitor: what ReduceLROnPlateau will be given.
         lower_is_better: of that number.
 
@@ -149,7 +53,6 @@ def check_schedule(schedule: Mapping[int, Any], monitor: str, lower_is_better: b
         TrainingError: naming the phase, the entry and the fix.
     """
     entries = []
-    before = 0
     for number, phase in schedule.items():
         where = f"schedule: phase {number}"
         if not isinstance(phase, Mapping):
@@ -160,38 +63,38 @@ def check_schedule(schedule: Mapping[int, Any], monitor: str, lower_is_better: b
         until = phase.get("max_transition_epoch")
         if until == -1:  # how finetuning-scheduler says None
             until = None
-        if until is not None and (not _is_whole(until) or until <= before):
+        if until is not None and not _is_whole(until):
             raise TrainingError(
-                f"{where}: max_transition_epoch is {until!r}; a whole number above {before} is "
-                "expected: epochs count from the beginning of the run, and each phase has one "
-                "at least"
+                f"{where}: max_transition_epoch is {until!r}; a whole number from 1 on is expected "
+                "(the epoch of the run, counted from 0, before which the phase ends), or -1 to "
+                "leave the end to patience"
             )
-        before = before if until is None else until
         lr = phase.get("lr")
-        if lr is not None:
-            check_rate(f"{where}: lr", lr)
         if number == 0:
             for key, instead in (
-                ("lr", "lr"),
-                ("new_lr_scheduler", "lr_scheduler"),
-                ("new_optimizer", "weight_decay"),
+                ("new_lr_scheduler", "set ScheduledFinetune(lr_scheduler=...)"),
+                ("new_optimizer", "it trains with AdamW"),
             ):
                 if phase.get(key) is not None:
                     raise TrainingError(
-                        f"{where}: {key} is for the phases from 1 on; take it out, and give phase "
-                        f"0 its own by ScheduledFinetune({instead}=...)"
+                        f"{where}: {key} is for the phases from 1 on; take it out: for phase 0 "
+                        f"{instead}"
                     )
         scheduler = phase.get("new_lr_scheduler")
         optimizer = phase.get("new_optimizer")
         entries.append(
             Entry(
                 _params(where, phase),
-                lr,
+                None if lr is None else check_rate(f"{where}: lr", lr),
                 until,
                 None
                 if scheduler is None
-                else check_scheduler(where, scheduler, number, monitor, lower_is_better),
-                None if optimizer is None else check_optimizer(where, optimizer),
+                else check_scheduler(
+                    f"{where}: new_lr_scheduler", scheduler, number, monitor, lower_is_better
+                ),
+                None
+                if optimizer is None
+                else check_optimizer(f"{where}: new_optimizer", optimizer),
             )
         )
     return entries
@@ -222,24 +125,37 @@ def _params(where: str, phase: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_scheduler(
-    where: str, given: Any, number: int, monitor: str, lower_is_better: bool
+    here: str, given: Any, number: int | None, monitor: str, lower_is_better: bool
 ) -> NewScheduler:
-    """Check a ``new_lr_scheduler`` of phase ``number``; see ``check_schedule``."""
-    here = f"{where}: new_lr_scheduler"
+    """Check a scheduler.
+
+    Args:
+        here: its place, for the message.
+        given: ``new_lr_scheduler`` of a schedule, or only its ``lr_scheduler_init``.
+        number: of the phase that it begins with; None if it begins with every phase from 1 on.
+        monitor: what ReduceLROnPlateau will be given.
+        lower_is_better: of that number.
+
+    Raises:
+        TrainingError: naming the place, the entry and the fix.
+    """
     if not isinstance(given, Mapping):
         raise TrainingError(f"{here} is {given!r}; a mapping with 'lr_scheduler_init' is expected")
+    if "class_path" in given:
+        given = {"lr_scheduler_init": given}
     refuse_unknown(here, given, SCHEDULER_KEYS)
     init = given.get("lr_scheduler_init")
     path, arguments = _class(f"{here}.lr_scheduler_init", init, SCHEDULERS)
     arguments.pop("verbose", None)  # torch has it no longer
-    if path == PLATEAU:
+    plateau = path == PLATEAU
+    if plateau:
         mode = "min" if lower_is_better else "max"
         if arguments.setdefault("mode", mode) != mode:
             raise TrainingError(
                 f"{here}: mode is {arguments['mode']!r}, but of {monitor} the "
                 f"{'lower' if lower_is_better else 'higher'} is the better; take mode out"
             )
-    frequency = _frequency(f"{here}.pl_lrs_cfg", given.get("pl_lrs_cfg"), monitor)
+    interval, frequency = _steps(f"{here}.pl_lrs_cfg", given.get("pl_lrs_cfg"), monitor, plateau)
     keep = given.get("use_current_optimizer_pg_lrs", False)
     if not isinstance(keep, bool):
         raise TrainingError(
@@ -251,31 +167,51 @@ def check_scheduler(
             raise TrainingError(
                 f"{here} has both init_pg_lrs and use_current_optimizer_pg_lrs; keep one of them"
             )
-        if not isinstance(rates, list | tuple) or len(rates) != number:
-            raise TrainingError(
-                f"{here}.init_pg_lrs is {rates!r}; a list of {number} learning rates is expected, "
-                f"one for each phase before this one (its own is 'lr')"
-            )
-        for rate in rates:
-            check_rate(f"{here}.init_pg_lrs", rate)
-        rates = tuple(float(rate) for rate in rates)
-    new = NewScheduler(path, arguments, frequency, rates, keep)
-    try_scheduler(f"{here}.lr_scheduler_init.init_args", new, number + 1)
+        rates = _init_rates(f"{here}.init_pg_lrs", rates, number)
+    new = NewScheduler(path, arguments, interval, frequency, rates, keep)
+    # One that begins with every phase meets a growing number of groups.
+    for groups in (2, 3) if number is None else (number + 1,):
+        try_scheduler(f"{here}.lr_scheduler_init.init_args", new, groups)
     return new
 
 
-def _frequency(where: str, given: Any, monitor: str) -> int:
-    """What ``pl_lrs_cfg`` says: how many epochs lie between two steps."""
+def _init_rates(where: str, given: Any, number: int | None) -> tuple[float, ...]:
+    """Learning rates of the phases before ``number``."""
+    if not number:
+        raise TrainingError(
+            f"{where} is for one phase of a schedule, from 1 on, where the number of phases "
+            "before it is known; take it out"
+        )
+    if not isinstance(given, list | tuple):
+        raise TrainingError(f"{where} is {given!r}; a list of {number} learning rates is expected")
+    rates = tuple(check_rate(where, rate) for rate in given)
+    # Modules with ``no_decay`` have two groups a phase there, which are one here.
+    if len(rates) == 2 * number and rates[::2] == rates[1::2]:
+        rates = rates[::2]
+    if len(rates) != number:
+        raise TrainingError(
+            f"{where} has {len(rates)} learning rates; {number} are expected, one for each phase "
+            "before this one (its own is 'lr')"
+        )
+    return rates
+
+
+def _steps(where: str, given: Any, monitor: str, plateau: bool) -> tuple[str, int]:
+    """What ``pl_lrs_cfg`` says: what is counted between two steps, and how many."""
     given = {} if given is None else given
     if not isinstance(given, Mapping):
         raise TrainingError(f"{where} is {given!r}; a mapping is expected")
-    refuse_unknown(
-        where, given, ("interval", "frequency", "name", "monitor", "strict", "reduce_on_plateau")
-    )
-    if given.get("interval", "epoch") != "epoch":
+    refuse_unknown(where, given, PL_KEYS)
+    interval = given.get("interval", "epoch")
+    if interval not in ("epoch", "step") or (plateau and interval == "step"):
         raise TrainingError(
-            f"{where}.interval is {given['interval']!r}; schedules step once an epoch here: write "
-            "'epoch', and count the scheduler's arguments in epochs"
+            f"{where}.interval is {interval!r}; 'epoch' is expected"
+            + (": ReduceLROnPlateau waits for validation" if plateau else ", or 'step'")
+        )
+    if given.get("reduce_on_plateau", plateau) != plateau:
+        raise TrainingError(
+            f"{where}.reduce_on_plateau is {given['reduce_on_plateau']!r}; it follows from the "
+            "class: take it out"
         )
     named = given.get("monitor")
     if named is not None and re.sub(r"^(val|valid|validation)[_/]", "", str(named)) != monitor:
@@ -286,18 +222,23 @@ def _frequency(where: str, given: Any, monitor: str) -> int:
     frequency = given.get("frequency", 1)
     if not _is_whole(frequency):
         raise TrainingError(f"{where}.frequency is {frequency!r}; a whole number from 1 on, please")
-    return int(frequency)
+    return interval, int(frequency)
 
 
-def check_optimizer(where: str, given: Any) -> NewOptimizer:
-    """Check a ``new_optimizer``; see ``check_schedule``."""
-    here = f"{where}: new_optimizer"
+def check_optimizer(here: str, given: Any) -> NewOptimizer:
+    """Check an optimizer: ``new_optimizer`` of a schedule, or only its ``optimizer_init``.
+
+    Raises:
+        TrainingError: naming the place, the entry and the fix.
+    """
     if not isinstance(given, Mapping):
         raise TrainingError(f"{here} is {given!r}; a mapping with 'optimizer_init' is expected")
+    if "class_path" in given:
+        given = {"optimizer_init": given}
     refuse_unknown(here, given, ("optimizer_init",))
     path, arguments = _class(f"{here}.optimizer_init", given.get("optimizer_init"), OPTIMIZERS)
     if "lr" in arguments:
-        check_rate(f"{here}.optimizer_init.init_args.lr", arguments["lr"])
+        arguments["lr"] = check_rate(f"{here}.optimizer_init.init_args.lr", arguments["lr"])
     new = NewOptimizer(path, arguments)
     try_optimizer(f"{here}.optimizer_init.init_args", new)
     return new
@@ -332,10 +273,19 @@ def refuse_unknown(where: str, given: Mapping[Any, Any], known: tuple[str, ...])
             raise TrainingError(f"{where} has the unknown key {key!r}; {hint}")
 
 
-def check_rate(where: str, rate: Any) -> None:
-    """Refuse what is no learning rate."""
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+def check_rate(where: str, rate: Any) -> float:
+    """A learning rate as a number; text such as "1e-5" is one.
+
+    Raises:
+        TrainingError: if it is none.
+    """
+    try:
+        number = math.nan if isinstance(rate, bool) else float(rate)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
         raise TrainingError(f"{where} is {rate!r}; a positive number is expected, such as 1.0e-5")
+    return number
 
 
 def _is_whole(value: Any) -> bool:

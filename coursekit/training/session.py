@@ -84,7 +84,7 @@ class Session:
         self.average = MovingAverage(model, strategy.ema)
         self.best_weights: dict[str, torch.Tensor] = {}
         self.best_moments: dict[str, torch.Tensor] = {}
-        self.best_counters: dict[str, Any] = {}
+        self.best_facts: dict[str, Any] = {}
         self.tokens = encode(model.tokenizer, list(self.parts["train"]["smiles"]))
         self.lengths = np.array([len(t) for t in self.tokens])
         labels = self.parts["train"]["label"].to_numpy(dtype=np.float32)
@@ -219,6 +219,8 @@ class Session:
     ) -> None:
         """Note that one optimizer step is done, which began at ``began`` (``time.monotonic``)."""
         at = self.at
+        if self.rates is not None:
+            self.rates.end_batch(at.windows)
         at.windows += 1
         at.step += 1
         at.molecules += molecules

@@ -13,16 +13,13 @@ if TYPE_CHECKING:
 
 
 def end_epoch(session: Session, rates: LearningRates, value: float) -> None:
-    """Step the scheduler, and keep moments and counters where the epoch was the best so far."""
-    rates.step(value)
+    """Step the scheduler, and keep moments and phase where the epoch was the best so far."""
     at = session.at
     if at.best_epoch == at.epoch:
         moments = moments_of(session.model, session.optimizer)
         session.best_moments = {k: v.detach().cpu().clone() for k, v in moments.items()}
-        session.best_counters = {
-            **rates.counters(),
-            "optimizer_from": session.plan.optimizer_from(at.phase),
-        }
+        session.best_facts = {"phase": at.phase, "first_rates": rates.first_rates}
+    rates.end_epoch(at.epoch, value)
 
 
 def is_better(session: Session, value: float) -> bool:
@@ -64,24 +61,25 @@ def begin(session: Session, rates: LearningRates) -> None:
     if session.finished:
         return
     transition = transition_of(session.phase)
+    first_rates = None
     if transition.restore_best and session.best_weights:
-        restore_best(session, rates)
+        restore_best(session)
+        first_rates = session.best_facts["first_rates"]
     if transition.optimizer is not None:
         session.optimizer = session.optimizer_of(at.phase)
-    rates.open(at.phase)
+    rates.open(at.phase, first_rates)
 
 
-def restore_best(session: Session, rates: LearningRates) -> None:
-    """Go back to the weights, moments and scheduler's counters of the best epoch.
+def restore_best(session: Session) -> None:
+    """Go back to the weights and moments of the best epoch.
 
-    Learning rates stay as they are, and so does the scaler of fp16. Moments of an optimizer that
-    another has replaced since are not brought back: the one there is begins without.
+    Learning rates and their scheduler go on, and so does the scaler of fp16. Moments of an
+    optimizer of another class are not brought back: the one there is begins without.
     """
-    at, counters = session.at, session.best_counters
+    at, plan = session.at, session.plan
     session.give_best_back()
-    same = counters["optimizer_from"] == session.plan.optimizer_from(at.phase - 1)
+    same = plan.optimizer_class(session.best_facts["phase"]) == plan.optimizer_class(at.phase - 1)
     # Clones: the optimizer works on what it is given, and this epoch may be gone back to again.
     moments = {k: v.clone() for k, v in session.best_moments.items()} if same else {}
     load_moments(session.model, session.optimizer, moments)
-    rates.back_to(counters)
     at.notes.append(f"phase {at.phase} began with the weights of epoch {at.best_epoch}, the best")

@@ -75,7 +75,7 @@ def save(folder: Path, session: Session) -> None:
     }
     if session.rates is not None:
         facts["rates"] = session.rates.state()
-        facts["best_counters"] = session.best_counters
+        facts["best_facts"] = session.best_facts
     save_state(folder, session.at.step, tensors, facts)
 
 
@@ -115,7 +115,7 @@ def restore(folder: Path, session: Session) -> bool:
             )
         if session.rates is not None:
             session.rates.load(facts["rates"])
-            session.best_counters = facts["best_counters"]
+            session.best_facts = facts["best_facts"]
             session.optimizer = session.optimizer_of(position.phase)
         _load_tensors(tensors, session.model, session.optimizer)
         session.scaler.load_state_dict(scaler)

@@ -86,7 +86,7 @@ class FinetuneStrategy:
         for name in ("weight_decay", "warmup"):
             self._expect(name, "0 or a positive number", lambda v: 0 <= v < math.inf)
         for name in ("batch_size", "accumulate"):
-            self._expect(name, "a whole number from 1 on", _whole(1))
+            self._expect(name, "a whole number from 1 on", whole_from(1))
         for name, words in {"decay": Decay, "monitor": Monitor, "precision": Precision}.items():
             known = get_args(words)
             self._expect(name, f"one of {', '.join(known)}", known.__contains__)
@@ -245,7 +245,7 @@ class PartialFinetune(FinetuneStrategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._expect("blocks", "a whole number from 1 on", _whole(1))
+        self._expect("blocks", "a whole number from 1 on", whole_from(1))
 
     def phases(self, model: Classifier, epochs: int) -> list[Phase]:
         """One phase: the last ``blocks`` blocks and the head."""
@@ -281,11 +281,11 @@ class LoRAFinetune(FinetuneStrategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._expect("rank", "a whole number from 1 on", _whole(1))
+        self._expect("rank", "a whole number from 1 on", whole_from(1))
         self._expect("alpha", "a positive number", lambda v: 0 < v < math.inf)
         self._expect("dropout", "a share from 0 to less than 1", lambda v: 0 <= v < 1)
         if self.blocks is not None:
-            self._expect("blocks", "None, or a whole number from 1 on", _whole(1))
+            self._expect("blocks", "None, or a whole number from 1 on", whole_from(1))
 
     def prepare(self, model: Classifier) -> None:
         """Put the adapters in."""
@@ -335,9 +335,9 @@ class ProgressiveUnfreeze(FinetuneStrategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._expect("unfreeze_every", "a whole number from 1 on", _whole(1))
+        self._expect("unfreeze_every", "a whole number from 1 on", whole_from(1))
         if self.max_unfrozen is not None:
-            self._expect("max_unfrozen", "None, or a whole number from 0 on", _whole(0))
+            self._expect("max_unfrozen", "None, or a whole number from 0 on", whole_from(0))
 
     def phases(self, model: Classifier, epochs: int) -> list[Phase]:
         """One phase per opening, top down; the last one takes the epochs that are left."""
@@ -367,5 +367,6 @@ def layered(groups: list[str], lr: float, share: float) -> dict[str, float]:
     return {group: lr * share ** max(0, depth - 1) for depth, group in enumerate(top_down)}
 
 
-def _whole(least: int) -> Callable[[Any], bool]:
+def whole_from(least: int) -> Callable[[Any], bool]:
+    """A check for whole numbers that are no smaller."""
     return lambda value: isinstance(value, int) and value >= least

@@ -61,6 +61,8 @@ class Factors:
 def allowed(where: str, class_path: Any, known: Mapping[str, Any]) -> str:
     """The class path, if it is one of those known; nothing is imported to find out.
 
+    A name without a module stands for torch's.
+
     Args:
         where: the place in the schedule, for the message.
         class_path: what the schedule says.
@@ -69,11 +71,12 @@ def allowed(where: str, class_path: Any, known: Mapping[str, Any]) -> str:
     Raises:
         TrainingError: if it is not known here.
     """
+    module = next(iter(known)).rpartition(".")[0]
     path = ALIASES.get(str(class_path), str(class_path))
+    path = path if "." in path else f"{module}.{path}"
     if path in known:
         return path
     names = ", ".join(name.rpartition(".")[2] for name in known)
-    module = next(iter(known)).rpartition(".")[0]
     close = get_close_matches(path, known, n=1, cutoff=0.9)
     if close:
         raise TrainingError(f"{where} is {class_path!r}; did you mean {close[0]!r}?")
@@ -136,6 +139,12 @@ def make_torch_optimizer(new: NewOptimizer, groups: list[dict[str, Any]]) -> tor
     return OPTIMIZERS[new.class_path](groups, lr=0.0, **settings)  # type: ignore[call-arg]
 
 
+def first_rate(new: NewOptimizer) -> float:
+    """The learning rate that the optimizer gives to the parameters of phase 0."""
+    parameter = torch.zeros(1, requires_grad=True)
+    return float(OPTIMIZERS[new.class_path]([parameter], **new.init_args).defaults["lr"])
+
+
 def try_optimizer(where: str, new: NewOptimizer) -> None:
     """Make the optimizer over one parameter, to meet bad arguments before training.
 
@@ -145,7 +154,7 @@ def try_optimizer(where: str, new: NewOptimizer) -> None:
     _check_arguments(where, new.init_args)
     parameter = torch.zeros(1, requires_grad=True)
     try:
-        OPTIMIZERS[new.class_path]([parameter], **{"lr": 1e-3, **new.init_args})
+        OPTIMIZERS[new.class_path]([parameter], **new.init_args)
     except Exception as error:
         raise TrainingError(
             f"{where}: {new.class_path} does not take {dict(new.init_args)!r}: {error}. Its "

@@ -18,20 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NewScheduler:
-    """A scheduler of torch, stepped once every ``frequency`` epochs.
+    """A scheduler of torch over the phases that are open.
 
     Args:
         class_path: such as ``torch.optim.lr_scheduler.StepLR``; see ``torch_classes.SCHEDULERS``.
         init_args: its arguments; an ``lr_lambda`` is a list of factors, one an epoch, of which
             the last one stays.
-        frequency: epochs between two steps.
+        interval: what it counts, ``"epoch"`` or ``"step"``: batches of the optimizer.
+        frequency: it moves where the epoch, or the batch within its epoch, is a multiple of this.
         init_rates: learning rates of the phases opened before, in their order.
         keep_rates: begin with the learning rates that there are; otherwise with those with which
-            each phase was opened.
+            each phase was opened. Torch's closed forms (LambdaLR, CosineAnnealingWarmRestarts)
+            begin with the latter in any case.
     """
 
     class_path: str
     init_args: Mapping[str, Any] = field(default_factory=dict)
+    interval: str = "epoch"
     frequency: int = 1
     init_rates: tuple[float, ...] | None = None
     keep_rates: bool = False
@@ -43,8 +46,8 @@ class NewOptimizer:
 
     Args:
         class_path: such as ``torch.optim.AdamW``; see ``torch_classes.OPTIMIZERS``.
-        init_args: its arguments; ``lr`` goes to the phases opened before, ``weight_decay`` to
-            matrices only.
+        init_args: its arguments; ``lr`` is where a scheduler that begins anew lets phase 0 begin
+            (without one, learning rates go on), ``weight_decay`` goes to matrices only.
     """
 
     class_path: str
@@ -56,11 +59,11 @@ class Transition:
     """How a phase begins, and what ends it besides patience.
 
     Args:
-        until_epoch: the phase ends before this epoch of the run, counted from 0; the last phase
-            runs to the end of the run, which is no earlier.
+        until_epoch: the phase ends before this epoch of the run, counted from 0, and has one epoch
+            at least; the last phase runs to the end of the run, which is no earlier.
         min_delta: a validation counts as better only by more than this.
-        restore_best: begin with the weights, the optimizer's moments and the scheduler's counters
-            of the best epoch so far; learning rates stay.
+        restore_best: begin with the weights and the optimizer's moments of the best epoch so far;
+            learning rates and the scheduler go on from where they are.
         scheduler: begin with this scheduler in place of the one before.
         optimizer: begin with this optimizer in place of the one before.
         apply_lambdas: under LambdaLR, multiply the new groups' learning rate by the factor of
@@ -99,7 +102,6 @@ def check_transitions(phases: Sequence[Phase]) -> None:
     Raises:
         TrainingError: naming the phase and the fix.
     """
-    before = 0
     for number, (phase, opened) in enumerate(zip(phases, newly_opened(phases), strict=True)):
         where = f"plan: phase {number}" + (f" ({phase.name})" if phase.name else "")
         last = number == len(phases) - 1
@@ -118,12 +120,10 @@ def check_transitions(phases: Sequence[Phase]) -> None:
             raise TrainingError(
                 f"{where} would never end; give it a patience or until_epoch, as phases follow it"
             )
-        if until is not None and (not isinstance(until, int) or until <= before):
+        if until is not None and (not isinstance(until, int) or until < 1):
             raise TrainingError(
-                f"{where} has until_epoch={until!r}; a whole number above {before}, where the "
-                "phases before it end, is expected"
+                f"{where} has until_epoch={until!r}; a whole number from 1 on is expected"
             )
-        before = until if until is not None else before
 
 
 def expected_lengths(phases: Sequence[Phase], epochs: int) -> list[int]:
@@ -132,22 +132,23 @@ def expected_lengths(phases: Sequence[Phase], epochs: int) -> list[int]:
     Phases that only patience ends share what is left evenly: nobody knows how long they take.
 
     Returns:
-        Fewer numbers than phases where the run is over before the last ones.
+        0 for a phase that begins only if patience ends one before it early; fewer numbers than
+        phases where the last ones cannot be reached.
     """
     total = max(epochs, transition_of(phases[-1]).until_epoch or 0)
-    kept = phases[:total]
+    kept = phases[:total]  # each has one epoch at least
     ends = [transition_of(phase).until_epoch for phase in kept]
     lengths: list[int] = []
-    for number, (phase, end) in enumerate(zip(kept, ends, strict=True)):
-        start, later = sum(lengths), len(kept) - number - 1
-        if end is not None and end >= total and phase.patience is None:
-            later = 0  # it never gives way to another
-        if not later:
-            return [*lengths, total - start]
-        if end is None:
+    for number, end in enumerate(ends):
+        start = sum(lengths)
+        if start >= total and all(before.patience is None for before in kept[:number]):
+            break
+        if number == len(kept) - 1:
+            end = total
+        elif end is None:
             following = [n for n in range(number, len(kept)) if ends[n] is not None]
             stop = following[0] if following else len(kept) - 1
-            until = min(ends[stop] or total, total)
-            end = start + max(1, (until - start) // (stop - number + 1))
-        lengths.append(max(1, min(end, total - later) - start))
+            shared = min(ends[stop] or total, total) - start
+            end = start + max(1, shared // (stop - number + 1))
+        lengths.append(max(0, min(max(end, start + 1), total) - start))
     return lengths
