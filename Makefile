@@ -45,7 +45,11 @@ format: .venv/dev
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
 
-bench: .venv/dev
+.venv/bench: .venv/dev
+	$(PIP) -e '.[dev,bench]'
+	touch $@
+
+bench: .venv/bench
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python docs/make_benchmark_page.py
 

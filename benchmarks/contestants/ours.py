@@ -1,0 +1,48 @@
+"""This kit."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+from contestants.work import BATCH, LR, SEED, Work, scores
+from coursekit.runs import Run
+from coursekit.training import FullFinetune, ProgressiveUnfreeze
+
+
+def _found(work: Work, run: Run) -> dict[str, Any]:
+    test = run.predictions[run.predictions["part"] == "test"]
+    return {
+        "scores": scores(test, test["score"].to_numpy()),
+        "steps": run.cost["steps"],
+        "trained": run.cost["trainable_parameters"],
+    }
+
+
+def full(work: Work) -> dict[str, Any]:
+    """Full fine-tuning at one learning rate, validated after every epoch."""
+    model, task = work.model(), work.task()
+    strategy = FullFinetune(lr=LR, batch_size=BATCH, layer_lr_decay=1.0, warmup=0.0)
+    with work.timed():
+        run = strategy.fit(model, task, epochs=work.epochs, seed=SEED)
+    return _found(work, run)
+
+
+def progressive(work: Work) -> dict[str, Any]:
+    """``work.epochs`` phases of one epoch each: the head, then one block more each time."""
+    model, task = work.model(), work.task()
+    strategy = ProgressiveUnfreeze(
+        lr=LR, batch_size=BATCH, block_lr_scale=1.0, decay="constant", warmup=0.0
+    )
+    with tempfile.TemporaryDirectory() as folder, work.timed():
+        run = strategy.fit(model, task, epochs=work.epochs, seed=SEED, checkpoint_dir=folder)
+    return _found(work, run)
+
+
+def embed(work: Work) -> dict[str, Any]:
+    """Pooled vectors of the train part."""
+    model, molecules = work.model(), list(work.task().train["smiles"])
+    model.embed(molecules[:BATCH])
+    with work.timed():
+        vectors = model.embed(molecules)
+    return {"first": vectors[0, :4].tolist(), "molecules": len(molecules)}

@@ -1,0 +1,170 @@
+"""This kit beside its rivals: the same molecules, weights, batch size and epochs, in turn.
+
+    python benchmarks/rivals.py [--repeats 3] [--share 0.5] [--only embeddings]
+
+Every contestant of ``benchmarks/contestants/`` runs in a process of its own, all of them in turn,
+and that several times, so that a slow moment of the machine meets everybody. A ratio is taken
+within one turn: the rival's seconds over ours. Prints the median ratio with its range and how far
+memory rose during the work. Results go to ``benchmarks/results/rivals.json``.
+
+Needs the extra ``bench`` (Lightning, finetuning-scheduler, sentence-transformers).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coursekit.runs import describe_environment
+from coursekit.storage import write_json
+
+HERE = Path(__file__).resolve().parent
+MARK = "RESULT "
+# In each piece of work ours comes first, then who it is compared with: (file, function) by name.
+WORKS: dict[str, dict[str, tuple[str, str]]] = {
+    "full fine-tuning, 3 epochs": {
+        "coursekit": ("ours", "full"),
+        "Trainer, defaults": ("trainer", "defaults"),
+        "Trainer, best options": ("trainer", "best"),
+        "plain PyTorch": ("textbook", "full"),
+    },
+    "embeddings": {
+        "coursekit": ("ours", "embed"),
+        "sentence-transformers": ("sentence", "embed"),
+    },
+    "progressive, six phases": {
+        "coursekit": ("ours", "progressive"),
+        "finetuning-scheduler": ("scheduler", "progressive"),
+    },
+}
+EPOCHS = {"full fine-tuning, 3 epochs": 3, "embeddings": 0, "progressive, six phases": 6}
+BLOCKS_NEEDED = {"progressive, six phases": 5}
+ENCODERS = {"coursekit-mini": 6, "ChemBERTa-77M's shape": 3}  # and their blocks
+PACKAGES = ("torch", "transformers", "accelerate", "lightning", "finetuning-scheduler")
+
+
+def encoder(name: str) -> str:
+    """The bundled encoder's name, or a folder with a random one of ChemBERTa-77M-MLM's shape."""
+    if name == "coursekit-mini":
+        return name
+    folder = HERE / "scratch" / "chemberta-77m-shape"
+    if not (folder / "config.json").exists():
+        from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+        from coursekit.data.paths import bundled
+
+        tokenizer = AutoTokenizer.from_pretrained(bundled("coursekit-mini"))
+        torch.manual_seed(0)
+        config = RobertaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=384,
+            num_hidden_layers=3,
+            num_attention_heads=12,
+            intermediate_size=464,
+            max_position_embeddings=515,
+            type_vocab_size=1,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        tokenizer.save_pretrained(folder)
+        RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return str(folder)
+
+
+def contest(file: str, function: str, encoder: str, epochs: int, share: float) -> None:
+    """Run one contestant here and print what it found, for the parent to read."""
+    warnings.simplefilter("ignore")
+    from contestants.work import Work
+
+    work = Work(encoder, epochs, share)
+    found = getattr(importlib.import_module(f"contestants.{file}"), function)(work)
+    line = {"seconds": work.seconds, "grown_mb": work.grown_mb, "peak_mb": work.peak_mb, **found}
+    print(f"\n{MARK}{json.dumps(line)}", flush=True)
+
+
+def started(file: str, function: str, encoder: str, epochs: int, share: float) -> dict[str, Any]:
+    """The same in a process of its own."""
+    command = [sys.executable, __file__, "--one", file, function, encoder, str(epochs), str(share)]
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode or not lines:
+        raise SystemExit(f"{file}.{function} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(lines[-1].removeprefix(MARK)))
+
+
+def ratios(turns: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Seconds of each contestant over ours, turn by turn; and memory."""
+    found = {}
+    for name in turns[0]:
+        by_turn = [turn[name]["seconds"] / turn["coursekit"]["seconds"] for turn in turns]
+        found[name] = {
+            "seconds over ours": round(statistics.median(by_turn), 2),
+            "lowest": round(min(by_turn), 2),
+            "highest": round(max(by_turn), 2),
+            "seconds": round(statistics.median(turn[name]["seconds"] for turn in turns), 1),
+            "memory grown, MB": round(statistics.median(turn[name]["grown_mb"] for turn in turns)),
+            "peak memory, MB": round(statistics.median(turn[name]["peak_mb"] for turn in turns)),
+            "scores": turns[0][name].get("scores"),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--share", type=float, default=0.5, help="of the sample's molecules")
+    parser.add_argument("--only", help="pieces of work whose names hold this")
+    parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        file, function, where, epochs, share = arguments.one
+        contest(file, function, where, int(epochs), float(share))
+        return
+    path = HERE / "results" / "rivals.json"
+    results = json.loads(path.read_text())["results"] if arguments.only and path.exists() else {}
+    for encoder_name, blocks in ENCODERS.items():
+        for work, contestants in WORKS.items():
+            title = f"{work}; {encoder_name}"
+            if blocks < BLOCKS_NEEDED.get(work, 0) or (arguments.only or "") not in title:
+                continue
+            where, turns = encoder(encoder_name), []
+            for turn in range(arguments.repeats):
+                found = {}
+                # Turn about: whoever runs first may meet a cooler processor.
+                order = list(contestants.items())
+                for name, (file, function) in order if turn % 2 == 0 else order[::-1]:
+                    found[name] = started(file, function, where, EPOCHS[work], arguments.share)
+                    seconds = found[name]["seconds"]
+                    print(f"{title}, turn {turn + 1}: {name} {seconds:.1f} s", flush=True)
+                turns.append(found)
+            results[title] = {"ratios": ratios(turns), "turns": turns}
+            for name, row in results[title]["ratios"].items():
+                print(f"  {name}: {row}", flush=True)
+    write_json(
+        path,
+        {
+            "what": "seconds of the whole work: tokens, training, validation, test part; fp32",
+            "share of the sample": arguments.share,
+            "environment": {
+                **describe_environment("fp32"),
+                "cores": os.cpu_count(),
+                "packages": {package: version(package) for package in PACKAGES},
+            },
+            "results": results,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
