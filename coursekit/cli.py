@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from coursekit.errors import CourseKitError
+from coursekit.progress import first_process
 from coursekit.version import __version__
 
 CARRY_ON = (
@@ -185,7 +186,10 @@ def train(
     strategy: str, task_name: str, encoder: str, pooling: Any, epochs: int,
     lr: float | None, batch_size: int | None, seed: int, out: Path,
 ) -> None:  # fmt: skip
-    """Train one strategy and keep its checkpoints and record; the same command goes on."""
+    """Train one strategy and keep its checkpoints and record; the same command goes on.
+
+    Under `torchrun -m coursekit train ...` several processes train one model together.
+    """
     from coursekit import training
     from coursekit.data import load_task
     from coursekit.models import load_classifier
@@ -196,13 +200,17 @@ def train(
     chosen = getattr(training, STRATEGIES[strategy])(
         **{name: value for name, value in given.items() if value is not None}
     )
-    click.echo(str(chosen.plan(model, epochs)))
+    first = first_process()  # of several that torchrun has started only one speaks and writes
+    if first:
+        click.echo(str(chosen.plan(model, epochs)))
     out.mkdir(parents=True, exist_ok=True)
     run = chosen.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states")
-    click.echo(str(run))
+    if first:
+        click.echo(str(run))
     if run.interrupted:
         raise KeyboardInterrupt
-    click.echo(f"record: {run.save(out)}")
+    if first:
+        click.echo(f"record: {run.save(out)}")
 
 
 @main.command()

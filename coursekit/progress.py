@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -46,7 +47,12 @@ def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
 
 def visible() -> bool:
     """Whether anybody watches: a terminal, or a notebook."""
-    return sys.stderr.isatty() or _notebook()
+    return first_process() and (sys.stderr.isatty() or _notebook())
+
+
+def first_process() -> bool:
+    """Whether this process speaks for its job: alone, or the first that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _notebook() -> bool:

@@ -13,6 +13,7 @@ from coursekit.interrupt import Interruptible
 from coursekit.runs import Run
 from coursekit.storage import states
 from coursekit.training.identity import identity_of
+from coursekit.training.processes import processes
 from coursekit.training.recompute import gradient_checkpointing
 from coursekit.training.recorded import recorded_run
 from coursekit.training.result import make_run
@@ -39,13 +40,19 @@ def train(
     if not isinstance(seed, int) or seed < 0:
         raise TrainingError(f"fit: seed is {seed!r}; a whole number from 0 on is expected")
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
-    if resume_from is None and (folder is None or not states(folder)):
+    together = processes()
+
+    def look_up() -> Run | None:
+        if resume_from is not None or (folder is not None and states(folder)):
+            return None
         plan = strategy.plan(model, epochs)
-        recorded = recorded_run(identity_of(strategy, plan, model, task, epochs, seed))
-        if recorded is not None:
-            return recorded
+        return recorded_run(identity_of(strategy, plan, model, task, epochs, seed))
+
+    recorded = together.once(look_up)
+    if recorded is not None:
+        return recorded
     with gradient_checkpointing(model, strategy.gradient_checkpointing):
-        session = Session(strategy, model, task, epochs, seed, folder, tracker)
+        session = Session(strategy, model, task, epochs, seed, folder, tracker, together)
         resumed = session.resume(Path(resume_from) if resume_from is not None else None)
         if model.fitted and not resumed:
             session.note(
@@ -80,7 +87,7 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
                 loss = step(session, window)
                 session.count(loss, rates, sum(map(len, window)), began)
                 bar.update()
-                if ctrl_c.asked:
+                if session.processes.any(ctrl_c.asked):
                     session.interrupt()
                     bar.close()
                     return

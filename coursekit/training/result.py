@@ -24,8 +24,11 @@ def make_run(session: Session) -> Run:
     for name in ("valid", "test"):
         part = session.parts[name]
         columns = part[["molecule_id", "negative_set", "label"]].copy()
-        predictions.append(columns.assign(part=name, score=session.predict(part)))
+        scores = session.processes.spread(part, session.predict)
+        predictions.append(columns.assign(part=name, score=scores))
     notes = [*at.notes]
+    if session.processes.size > 1:
+        notes.append(f"trained by {session.processes.size} processes together")
     if at.best_epoch is not None:
         notes.append(f"weights of epoch {at.best_epoch}, the best by {session.strategy.monitor}")
     phases = plan.phases

@@ -23,6 +23,7 @@ from coursekit.training.learning_rates import LearningRates
 from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
 from coursekit.training.precision import autocast, choose_precision
+from coursekit.training.processes import Processes
 from coursekit.training.transition import transition_of
 from coursekit.training.validation import LOWER_IS_BETTER, check_parts, validation_scores
 
@@ -49,6 +50,7 @@ class Session:
         seed: of the order of molecules and of dropout.
         folder: where states are kept, or None.
         tracker: called with each row of the history.
+        processes: those that train together, where there are several.
 
     Attributes:
         at: the position; the loop reads it and the session moves it.
@@ -66,15 +68,19 @@ class Session:
         seed: int,
         folder: Path | None,
         tracker: Callable[[dict[str, Any]], None] | None,
+        processes: Processes | None = None,
     ) -> None:
         self.strategy, self.model, self.task = strategy, model, task
         self.plan = strategy.plan(model, epochs)
         self.parts = {p: task.part(p) for p in ("train", "valid", "test")}
         check_parts(self.parts, strategy.monitor)
         self.identity = identity_of(strategy, self.plan, model, task, epochs, seed)
-        self.seed, self.folder, self.tracker = seed, folder, tracker
+        self.processes = processes or Processes()
+        self.seed, self.folder = seed, folder
+        self.tracker = tracker if self.processes.first else None
         self.precision = choose_precision(strategy.precision, model.device)
         strategy.prepare(model)
+        self.processes.begin(model, self.identity)
         self.groups = strategy.parameter_groups(model)
         self.rates = LearningRates(self.plan.phases) if self.plan.scheduled else None
         self.optimizer = self.optimizer_of(0)
@@ -93,7 +99,7 @@ class Session:
         self._pooled: torch.Tensor | None = None
         self._pending: list[tuple[dict[str, Any], torch.Tensor]] = []
         self._saved = time.monotonic()
-        torch.manual_seed(seed)
+        torch.manual_seed(self.processes.seed(seed))
 
     @property
     def name(self) -> str:
@@ -168,10 +174,10 @@ class Session:
         at.seconds += time.monotonic() - began  # a GPU may still be busy with the last steps
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "valid"}
         with apply_ema(self.model, self.average.values):
-            predicted = self.predict(self.parts["valid"])
+            predicted = self.processes.spread(self.parts["valid"], self.predict)
         if not np.isfinite(predicted).all():
             self._give_up("a prediction for the valid part is not a number", row)
-        scores = validation_scores(self.parts["valid"], predicted)
+        scores = self.processes.once(lambda: validation_scores(self.parts["valid"], predicted))
         self._append({**row, **scores})
         value = scores[self.strategy.monitor]
         sign = 1.0 if self.strategy.monitor in LOWER_IS_BETTER else -1.0
@@ -284,7 +290,7 @@ class Session:
 
     def save_if_due(self) -> None:
         """Save the state where the last one is more than a minute old."""
-        if time.monotonic() - self._saved > SAVE_SECONDS:
+        if self.processes.any(time.monotonic() - self._saved > SAVE_SECONDS):
             self.save()
 
     def save(self) -> None:
@@ -311,7 +317,8 @@ class Session:
         if self.folder is not None and states.restore(self.folder, self):
             source = self.folder
         elif source is None or source == self.folder:
-            if self.folder is not None and states.put_aside(self.folder):
+            own = self.folder
+            if own is not None and self.processes.once(lambda: states.put_aside(own)):
                 self.note("no whole state was left: training started anew")
             return False
         elif not states.restore(source, self):
@@ -320,7 +327,7 @@ class Session:
                 "the run that stopped, or leave resume_from out to start anew"
             )
         done = "is finished; its result is given back" if self.finished else "goes on"
-        print(f"{self.name}: {done}, from {source}, step {self.at.step}, epoch {self.at.epoch}")
+        self._say(f"{done}, from {source}, step {self.at.step}, epoch {self.at.epoch}")
         return True
 
     def interrupt(self) -> None:
@@ -336,8 +343,12 @@ class Session:
             sentence: for everybody who reads the record.
             detail: only said: messages and paths may hold a user's name.
         """
-        print(f"{self.name}: {sentence}" + (f" ({detail})" if detail else ""))
+        self._say(sentence + (f" ({detail})" if detail else ""))
         self.at.notes.append(sentence)
+
+    def _say(self, sentence: str) -> None:
+        if self.processes.first:
+            print(f"{self.name}: {sentence}")
 
     def give_best_back(self) -> None:
         """Put the best epoch's weights into the model; before its first end, the average so far."""

@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import torch
@@ -48,17 +48,29 @@ class Position:
 
 
 def save(folder: Path, session: Session) -> None:
-    """Write everything into one new state folder, atomically.
+    """Write everything into one new state folder, atomically; of several processes the first does.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if it cannot be written; in all processes.
     """
+    generators = session.processes.gather(_generators(session.model))
+    session.processes.once(lambda: _write(folder, session, generators))
+
+
+def _generators(model: Classifier) -> dict[str, torch.Tensor]:
+    """The states of the random generators that this process draws dropout from."""
+    found = {"cpu": torch.get_rng_state()}
+    if model.device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(model.device)
+    return found
+
+
+def _write(folder: Path, session: Session, generators: list[dict[str, torch.Tensor]]) -> None:
     model, optimizer = session.model, session.optimizer
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in session.best_weights.items()}
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if model.device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(model.device)
+    for rank, states_ in enumerate(generators):
+        tensors |= {f"rng.{rank}.{kind}": value for kind, value in states_.items()}
     tensors |= {f"optimizer.{k}": v for k, v in moments_of(model, optimizer).items()}
     tensors |= {f"best_moments.{k}": v for k, v in session.best_moments.items()}
     tensors |= {f"ema.{k}": v for k, v in session.average.values.items()}
@@ -71,6 +83,7 @@ def save(folder: Path, session: Session) -> None:
             for row in session.history
         ],
         "scaler": session.scaler.state_dict(),
+        "processes": session.processes.size,
         "ema_updates": session.average.updates,
     }
     if session.rates is not None:
@@ -90,15 +103,39 @@ def restore(folder: Path, session: Session) -> bool:
     Raises:
         TrainingError: if the state belongs to another run; the message names the difference.
     """
+    tensors, facts, damaged = session.processes.once(lambda: _newest(folder, session.identity))
+    if facts is not None:
+        if session.rates is not None:
+            session.rates.load(facts["rates"])
+            session.best_facts = facts["best_facts"]
+            session.optimizer = session.optimizer_of(facts["position"]["phase"])
+        session.model.load_state_dict(_below("model.", tensors))
+        load_moments(session.model, session.optimizer, _below("optimizer.", tensors))
+        session.scaler.load_state_dict(facts["scaler"])
+        session.at = Position(**facts["position"])
+        session.history, session.identity = list(facts["history"]), facts["identity"]
+        averages = _below("ema.", tensors)
+        session.average.values = {k: v.to(session.model.device) for k, v in averages.items()}
+        session.average.updates = dict(facts["ema_updates"])
+        session.best_weights = _below("best.", tensors)
+        session.best_moments = _below("best_moments.", tensors)
+        _restore_generators(session, tensors, facts["processes"])
+    for sentence, reason in damaged:
+        session.note(sentence, reason)
+    return facts is not None
+
+
+def _newest(
+    folder: Path, identity: dict[str, Any]
+) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None, list[tuple[str, str]]]:
+    """Tensors and facts of the newest whole state, if any, and what is wrong with newer ones."""
     damaged: list[tuple[str, str]] = []
-    whole = False
     for state in reversed(states(folder)):
         try:
             tensors, facts = load_state(state)
             version = facts["format"]
-            position = Position(**facts["position"])
-            found, history, scaler = facts["identity"], list(facts["history"]), facts["scaler"]
-            updates = dict(facts["ema_updates"])
+            if version == FORMAT:
+                found, _ = facts["identity"], Position(**facts["position"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             damaged.append((f"{state.name} is damaged and was passed over", repr(error)))
             continue
@@ -107,29 +144,14 @@ def restore(folder: Path, session: Session) -> bool:
                 f"{state} has checkpoint format {version}, this coursekit reads {FORMAT}; "
                 "start anew in another folder"
             )
-        differing = differences(found, session.identity)
+        differing = differences(found, identity)
         if differing:
             raise TrainingError(
                 f"{folder} holds a checkpoint of another run: {'; '.join(differing)}. Give the "
                 "same model, task and settings to go on, or another checkpoint_dir to start anew."
             )
-        if session.rates is not None:
-            session.rates.load(facts["rates"])
-            session.best_facts = facts["best_facts"]
-            session.optimizer = session.optimizer_of(position.phase)
-        _load_tensors(tensors, session.model, session.optimizer)
-        session.scaler.load_state_dict(scaler)
-        averages = _below("ema.", tensors)
-        session.average.values = {k: v.to(session.model.device) for k, v in averages.items()}
-        session.average.updates = updates
-        session.at, session.history, session.identity = position, history, found
-        session.best_weights = _below("best.", tensors)
-        session.best_moments = _below("best_moments.", tensors)
-        whole = True
-        break
-    for sentence, reason in damaged:
-        session.note(sentence, reason)
-    return whole
+        return tensors, facts, damaged
+    return {}, None, damaged
 
 
 def put_aside(folder: Path) -> bool:
@@ -144,14 +166,21 @@ def put_aside(folder: Path) -> bool:
     return bool(found)
 
 
-def _load_tensors(
-    tensors: dict[str, torch.Tensor], model: Classifier, optimizer: torch.optim.Optimizer
-) -> None:
-    model.load_state_dict(_below("model.", tensors))
-    load_moments(model, optimizer, _below("optimizer.", tensors))
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and model.device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["rng.cuda"], model.device)
+def _restore_generators(session: Session, tensors: dict[str, torch.Tensor], saved: int) -> None:
+    """Go on drawing where this process stopped; one that was not there begins with a seed."""
+    own, model = session.processes, session.model
+    if own.size != saved:
+        session.note(
+            f"saved by {saved} process{'es' * (saved > 1)} and gone on with by {own.size}: dropout "
+            "is drawn otherwise from here on"
+        )
+    generators = _below(f"rng.{own.rank}.", tensors)
+    if "cpu" in generators:
+        torch.set_rng_state(generators["cpu"])
+    else:
+        torch.manual_seed(own.seed(session.seed + session.at.step))
+    if "cuda" in generators and model.device.type == "cuda":
+        torch.cuda.set_rng_state(generators["cuda"], model.device)
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

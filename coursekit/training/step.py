@@ -32,7 +32,9 @@ def step(session: Session, window: list[np.ndarray]) -> torch.Tensor:
         TrainingError: if the memory does not even hold one molecule.
     """
     optimizer, scaler = session.optimizer, session.scaler
-    loss = gradients(session, window)
+    molecules = sum(len(rows) for rows in window)
+    loss = gradients(session, session.processes.share(window), molecules)
+    loss = session.processes.sum_gradients(session.model, loss)
     scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_(session.model.parameters(), session.strategy.clip)
     scaler.step(optimizer)
@@ -42,24 +44,29 @@ def step(session: Session, window: list[np.ndarray]) -> torch.Tensor:
     return loss
 
 
-def gradients(session: Session, window: list[np.ndarray]) -> torch.Tensor:
-    """Gradients of the window's mean objective; where memory runs out, in passes half as large.
+def gradients(session: Session, share: list[np.ndarray], molecules: int) -> torch.Tensor:
+    """Gradients of a share of a window; where memory runs out, in passes half as large.
 
     The same molecules are taken again, with the random numbers that the failed attempt began
-    with. So the gradient is that of the whole window, up to rounding, and with dropout up to
+    with. So the gradient is that of the whole share, up to rounding, and with dropout up to
     which unit a random number falls on; a run with the smaller passes from this step on has the
     same bits. ``find_executable_batch_size`` of the library accelerate would not do here: it
     calls a whole training function again, from its beginning and with another effective batch.
 
+    Args:
+        session: its phase is open.
+        share: batches of the window that this process computes; all of them where it is alone.
+        molecules: how many the whole window has.
+
     Returns:
-        The objective, shape ().
+        The share's part of the objective, shape ().
     """
     at, device = session.at, session.model.device
     random = torch.get_rng_state()
     random_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     while True:
         try:
-            return _one_attempt(session, window)
+            return _one_attempt(session, share, molecules)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -72,9 +79,9 @@ def gradients(session: Session, window: list[np.ndarray]) -> torch.Tensor:
             torch.cuda.empty_cache()
             torch.cuda.set_rng_state(random_gpu, device)
         torch.set_rng_state(random)
-        largest = max(len(rows) for rows in _pieces(window, at.fits))
+        largest = max(len(rows) for rows in _pieces(share, at.fits))
         if largest == 1:
-            tokens = max(session.lengths[rows].max() for rows in window)
+            tokens = max(session.lengths[rows].max() for rows in share)
             raise TrainingError(
                 f"the memory of {device} does not hold the training of one molecule (the longest "
                 f"of this step has {tokens} tokens): {reason}. Set gradient_checkpointing=True, "
@@ -88,10 +95,9 @@ def gradients(session: Session, window: list[np.ndarray]) -> torch.Tensor:
         )
 
 
-def _one_attempt(session: Session, window: list[np.ndarray]) -> torch.Tensor:
-    molecules = sum(len(rows) for rows in window)
+def _one_attempt(session: Session, share: list[np.ndarray], molecules: int) -> torch.Tensor:
     total = torch.zeros((), device=session.model.device)
-    for rows in _pieces(window, session.at.fits):
+    for rows in _pieces(share, session.at.fits):
         with autocast(session.precision, session.model.device):
             logits = session.logits(rows)  # (B,)
         # A sum over all the window's molecules: uneven batches weigh the same.
@@ -101,10 +107,10 @@ def _one_attempt(session: Session, window: list[np.ndarray]) -> torch.Tensor:
     return total
 
 
-def _pieces(window: list[np.ndarray], fits: int | None) -> list[np.ndarray]:
-    """The window's batches, cut where they have more than ``fits`` molecules."""
-    size = fits or max(len(rows) for rows in window)
-    return [rows[i : i + size] for rows in window for i in range(0, len(rows), size)]
+def _pieces(share: list[np.ndarray], fits: int | None) -> list[np.ndarray]:
+    """The share's batches, cut where they have more than ``fits`` molecules."""
+    size = fits or max((len(rows) for rows in share), default=1)
+    return [rows[i : i + size] for rows in share for i in range(0, len(rows), size)]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,0 +1,149 @@
+"""Run by torchrun: what several processes do together, for test_processes.
+
+    torchrun --nproc-per-node 2 together.py FOLDER
+
+The first process leaves runs and facts in FOLDER; a fact that does not hold ends the program.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
+
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+from families import small_classifier  # noqa: E402
+from tiny import EPOCHS, STRATEGIES, tiny_task  # noqa: E402
+from torch import nn  # noqa: E402
+
+from coursekit.errors import TrainingError  # noqa: E402
+from coursekit.models.classifier import Classifier  # noqa: E402
+from coursekit.runs import Run  # noqa: E402
+from coursekit.storage import write_json  # noqa: E402
+from coursekit.training import FinetuneStrategy, session  # noqa: E402
+from coursekit.training.processes import processes  # noqa: E402
+from coursekit.training.session import Session  # noqa: E402
+
+SEED = 3
+FULL = STRATEGIES["full"]
+
+
+def without_dropout(strategy: FinetuneStrategy) -> FinetuneStrategy:
+    """Dropout differs from process to process, so what is compared has none."""
+    strategy = replace(strategy, lr=3 * strategy.lr)
+    return replace(strategy, dropout=0.0) if hasattr(strategy, "dropout") else strategy
+
+
+def still_model() -> Classifier:
+    model = small_classifier("bert", pooling="mean")
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+# Besides the strategies as they are: batches that do not go round, and one that leaves a process
+# without a molecule; a window whose batches are handed out whole; an end by patience.
+SETTINGS = {
+    **STRATEGIES,
+    "uneven batches": replace(FULL, batch_size=29),
+    "accumulation": replace(FULL, accumulate=3),
+    "patience": replace(STRATEGIES["head"], patience=1, lr=0.1),
+}
+LONG_ENOUGH = 6  # epochs, until predictions differ from molecule to molecule
+
+
+def fit(name: str, **more: object) -> Run:
+    strategy = without_dropout(SETTINGS[name])
+    epochs = 30 if name == "patience" else LONG_ENOUGH
+    return strategy.fit(still_model(), tiny_task(), epochs=epochs, seed=SEED, **more)
+
+
+class Stopped(BaseException):
+    """Stands for a kill of all processes at the same step."""
+
+
+@contextmanager
+def stopping_after(steps: int) -> Iterator[None]:
+    """Save at each step, and stop dead after so many."""
+    save = Session.save_if_due
+
+    def stop(self: Session) -> None:
+        save(self)
+        if self.at.step == steps:
+            raise Stopped
+
+    session.SAVE_SECONDS, Session.save_if_due = -1.0, stop
+    try:
+        yield
+    finally:
+        session.SAVE_SECONDS, Session.save_if_due = 60.0, save
+
+
+def main(folder: Path) -> None:
+    together = processes()
+    facts: dict[str, object] = {"size": together.size}
+
+    for name in SETTINGS:
+        run = fit(name)
+        same = together.gather((run.predictions, run.history.drop(columns="loss")))
+        for predictions, history in same:
+            pd.testing.assert_frame_equal(predictions, same[0][0], check_exact=True)
+            pd.testing.assert_frame_equal(history, same[0][1], check_exact=True)
+        if together.first:
+            run.save(folder / name)
+
+    # With dropout: what two processes had begun, two go on with to the same bits.
+    strategy, states = STRATEGIES["progressive"], folder / "stopped"
+    whole = strategy.fit(small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED)
+    try:
+        with stopping_after(6):
+            strategy.fit(
+                small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED,
+                checkpoint_dir=states,
+            )  # fmt: skip
+    except Stopped:
+        pass
+    torch.manual_seed(99)
+    again = strategy.fit(
+        small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED, resume_from=states
+    )
+    pd.testing.assert_frame_equal(again.history, whole.history, check_exact=True)
+    pd.testing.assert_frame_equal(again.predictions, whole.predictions, check_exact=True)
+
+    # Dropout is another one in each process, and so are the weights of the head: the first's count.
+    torch.manual_seed(together.seed(SEED))
+    draws = together.gather(torch.rand(3))
+    facts["draws differ"] = not torch.equal(draws[0], draws[-1])
+    model = small_classifier("bert")
+    with torch.no_grad():
+        model.head[1].weight += together.rank
+    FULL.fit(model, tiny_task(), epochs=1)
+    digests = together.gather(model.digest())
+    facts["same weights"] = len(set(digests)) == 1
+
+    # A full disk is one process's trouble and all processes' business.
+    (folder / "a file").touch()
+    run = FULL.fit(
+        small_classifier("bert"), tiny_task(), epochs=1, checkpoint_dir=folder / "a file"
+    )
+    facts["no folder"] = run.notes[0]
+
+    # Who means something else is told, and so are the others.
+    try:
+        FULL.fit(small_classifier("bert"), tiny_task(), epochs=1, seed=together.rank)
+    except TrainingError as error:
+        facts["told"] = str(error)
+    facts["told in all"] = len(set(together.gather(facts["told"]))) == 1
+    if together.first:
+        write_json(folder / "facts.json", facts)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
