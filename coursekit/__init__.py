@@ -27,6 +27,7 @@ _FACE = {
     "ScheduledFinetune": "coursekit.training",
     "compare": "coursekit.evaluation",
     "enrichment": "coursekit.data",
+    "find_learning_rate": "coursekit.training",
     "fingerprint_baseline": "coursekit.evaluation",
     "label_selection": "coursekit.data",
     "load_classifier": "coursekit.models",

@@ -213,6 +213,33 @@ def train(
         click.echo(f"record: {run.save(out)}")
 
 
+@main.command("find-lr")
+@click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="full", show_default=True)
+@click.option("--task", "task_name", default="sample", show_default=True, help="Name or folder.")
+@click.option("--encoder", default="coursekit-mini", show_default=True, help="Hub id or folder.")
+@click.option("--pooling", type=click.Choice(["cls", "mean"]), default="cls", show_default=True)
+@click.option("--steps", default=80, show_default=True, help="Of each sweep.")
+@click.option("--sweeps", default=3, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="A picture to write.")
+def find_lr(
+    strategy: str, task_name: str, encoder: str, pooling: Any, steps: int, sweeps: int, seed: int,
+    out: Path | None,
+) -> None:  # fmt: skip
+    """Sweep a strategy's learning rate, and say where the loss falls fastest."""
+    from coursekit import training
+    from coursekit.data import load_task
+    from coursekit.models import load_classifier
+
+    task = load_task(task_name)
+    model = load_classifier(encoder, pooling=pooling, seed=seed)
+    chosen = getattr(training, STRATEGIES[strategy])()
+    found = training.find_learning_rate(chosen, model, task, steps=steps, sweeps=sweeps, seed=seed)
+    click.echo(str(found))
+    if out is not None:
+        click.echo(f"picture: {found.plot().save(out)}")
+
+
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN_FOLDER)
 @click.option("--part", type=click.Choice(["test", "valid"]), default="test", show_default=True)

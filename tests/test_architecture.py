@@ -25,6 +25,7 @@ MAY_IMPORT = {
 # Imports inside a function, for an object that shows itself: an arrow backwards, taken on demand.
 ON_DEMAND = {
     ("runs/run.py", "evaluation"),
+    ("training/lr_finder.py", "evaluation"),
     ("training/plan.py", "evaluation"),
 }
 

@@ -248,6 +248,18 @@ def test_train_twice_and_evaluate(task_folder: Path, tmp_path: Path) -> None:
     assert (both.exit_code, "choose one" in both.output) == (2, True)
 
 
+def test_a_learning_rate_is_looked_for(task_folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "sweep.png"
+    result = call(
+        *("find-lr", "--strategy", "frozen", "--task", task_folder, "--steps", 20, "--sweeps", 2),
+        *("--out", picture),
+    )
+    assert result.exit_code == 0, result.output
+    assert "HeadOnlyFinetune: " in result.output
+    assert "2 sweeps" in result.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.fixture(scope="module")
 def trained(task_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one short run."""

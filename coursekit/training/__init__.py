@@ -1,5 +1,6 @@
 """Who trains, how fast, until when: phases, strategies and the loop that runs them."""
 
+from coursekit.training.lr_finder import find_learning_rate
 from coursekit.training.phases import Phase
 from coursekit.training.plan import Plan
 from coursekit.training.scheduled import ScheduledFinetune
@@ -23,5 +24,6 @@ __all__ = [
     "Plan",
     "ProgressiveUnfreeze",
     "ScheduledFinetune",
+    "find_learning_rate",
     "rebuild",
 ]
