@@ -1,0 +1,252 @@
+"""Where a student's code runs: a room with nothing in it, that ends when grading says so.
+
+Bubblewrap gives user, process, network, message and mount namespaces of its own: a read-only
+system by a list of what is there (so hidden checks, labels, gradebooks, other submissions and the
+instructor's home are not), private folders of bounded size, no network, no capability, no way to
+make further namespaces. What cannot be enforced from outside (memory and processes in sum, where
+the grader runs as root) is watched by the executor.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from coursekit.data.paths import bundled
+from coursekit.errors import GradingError
+from coursekit.grading.seccomp import seccomp_filter
+
+Kind = Literal["bubblewrap", "container", "none"]
+HOME = "/student"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
+_MODULE = "coursekit.grading.inside"
+ENGINES = ("podman", "docker")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a notebook may use while it is run.
+
+    Args:
+        cell_seconds: one cell; after it comes an interrupt, and after ``grace_seconds`` the end.
+        grace_seconds: how long an interrupted cell may go on.
+        notebook_seconds: all cells together, wall clock, restarts included.
+        cpu_seconds: processor time of each process.
+        memory_bytes: private memory of each process, and of all together.
+        processes: how many at once, threads included.
+        open_files: of each process.
+        file_bytes: the largest file.
+        disk_bytes: all files together.
+        output_bytes: text that a cell writes, beyond which it is dropped while it streams.
+        message_bytes: everything that comes back from one notebook.
+    """
+
+    cell_seconds: float = 120.0
+    grace_seconds: float = 5.0
+    notebook_seconds: float = 600.0
+    cpu_seconds: float = 1200.0
+    memory_bytes: int = 6 * 2**30
+    processes: int = 400
+    open_files: int = 512
+    file_bytes: int = 512 * 2**20
+    disk_bytes: int = 1024 * 2**20
+    output_bytes: int = 100_000
+    message_bytes: int = 64_000_000
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program to start: its line, its whole environment, its folder, open files it is given."""
+
+    line: list[str]
+    variables: dict[str, str]
+    folder: str
+    files: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A way to run code of strangers on this machine.
+
+    Args:
+        kind: "bubblewrap", "container", or "none".
+        program: the sandbox's own program; "" for none.
+        image: for a container, the image that has coursekit installed.
+    """
+
+    kind: Kind
+    program: str = ""
+    image: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What a report has to say about it; "" where all is well."""
+        if self.kind != "none":
+            return ""
+        return (
+            "UNSAFE: the student's code was run WITHOUT A SANDBOX, with the rights of the account "
+            "that graded. It could read and change everything that this account can."
+        )
+
+    @contextmanager
+    def command(self, limits: Limits, threads: int, train: bool) -> Iterator[Command]:
+        """What to start so that :mod:`coursekit.grading.inside` runs in here.
+
+        Args:
+            limits: sizes of the private folders.
+            threads: for numerical libraries.
+            train: whether ``fit`` may train where there is no record.
+        """
+        if self.kind == "none":
+            with tempfile.TemporaryDirectory(prefix="coursekit-") as home:
+                variables = _variables(home, threads, train) | {
+                    "PYTHONPATH": str(_PACKAGE.parent),
+                    "TMPDIR": home,
+                }
+                yield Command([sys.executable, "-m", _MODULE], variables, home)
+            return
+        variables = _variables(HOME, threads, train)
+        if self.kind == "container":
+            yield Command(self._container(variables, limits), _client_environment(), "/")
+            return
+        line, calls = self._bubblewrap(variables, limits), seccomp_filter()
+        if calls is None:
+            yield Command(line, {}, "/")
+            return
+        with tempfile.TemporaryFile() as paper:
+            paper.write(calls)
+            paper.seek(0)
+            number = paper.fileno()
+            yield Command([line[0], "--seccomp", str(number), *line[1:]], {}, "/", (number,))
+
+    def _bubblewrap(self, variables: dict[str, str], limits: Limits) -> list[str]:
+        size = str(limits.disk_bytes // 2)
+        line = [self.program, "--unshare-user", "--unshare-all", "--disable-userns"]
+        line += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        line += ["--uid", "65534", "--gid", "65534", "--hostname", "grading", "--clearenv"]
+        line += ["--ro-bind", "/usr", "/usr"]
+        for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+            path = Path("/", name)
+            if path.is_symlink():
+                line += ["--symlink", os.readlink(path), str(path)]
+            elif path.is_dir():
+                line += ["--ro-bind", str(path), str(path)]
+        for name in _ETC:
+            line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+        for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
+            if not Path(prefix).is_relative_to("/usr"):
+                line += ["--ro-bind", prefix, prefix]
+        # The package and its data alone: a clone also holds solutions and hidden checks.
+        line += ["--ro-bind", str(_PACKAGE), "/opt/coursekit/coursekit"]
+        if not (_PACKAGE / "_bundled").is_dir():
+            for name in ("sample", "blocks", "coursekit-mini"):
+                line += ["--ro-bind", str(bundled(name)), f"/opt/coursekit/data/{name}"]
+        line += ["--proc", "/proc", "--dev", "/dev"]
+        line += ["--size", str(limits.disk_bytes // 4), "--tmpfs", "/dev/shm"]
+        line += ["--size", size, "--tmpfs", HOME]
+        line += ["--size", str(limits.disk_bytes // 4), "--tmpfs", "/tmp"]
+        line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
+        for name, value in (variables | {"PYTHONPATH": "/opt/coursekit"}).items():
+            line += ["--setenv", name, value]
+        return [*line, "--", sys.executable, "-m", _MODULE]
+
+    def _container(self, variables: dict[str, str], limits: Limits) -> list[str]:
+        line = [self.program, "run", "--rm", "--interactive", "--network=none", "--read-only"]
+        line += ["--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65534:65534"]
+        line += [f"--pids-limit={limits.processes}", f"--memory={limits.memory_bytes}"]
+        line += [f"--memory-swap={limits.memory_bytes}", f"--shm-size={limits.disk_bytes // 4}"]
+        line += [f"--tmpfs={HOME}:rw,exec,mode=1777,size={limits.disk_bytes // 2}"]
+        line += [f"--tmpfs=/tmp:rw,mode=1777,size={limits.disk_bytes // 4}", f"--workdir={HOME}"]
+        line += [f"--env={name}={value}" for name, value in variables.items() if name != "PATH"]
+        return [*line, self.image, "python", "-m", _MODULE]
+
+
+def find_sandbox(image: str = "", unsafe: bool = False) -> Sandbox:
+    """The safest way there is on this machine.
+
+    Args:
+        image: of a container with coursekit installed, for where bubblewrap cannot run.
+        unsafe: run without a sandbox where there is none. Every report will say so.
+
+    Raises:
+        GradingError: there is no sandbox; the message says why and what to do.
+    """
+    program, reasons = shutil.which("bwrap"), []
+    if program is None:
+        reasons.append("bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap)")
+    else:
+        found = Sandbox("bubblewrap", program)
+        trouble = _trouble([*found._bubblewrap({"PATH": "/usr/bin"}, Limits())[:-3], "/bin/true"])
+        if trouble is None:
+            return found
+        reasons.append(f"bubblewrap cannot run here ({trouble})")
+    engines = [path for name in ENGINES if (path := shutil.which(name))]
+    if not engines:
+        reasons.append("there is no container engine")
+    elif not image:
+        reasons.append("no container image with coursekit was named")
+    for engine in engines if image else ():
+        trouble = _trouble([engine, "image", "inspect", image])
+        if trouble is None:
+            return Sandbox("container", engine, image)
+        reasons.append(f"{Path(engine).name} cannot use the image {image} ({trouble})")
+    if unsafe:
+        return Sandbox("none")
+    raise GradingError(
+        f"there is no sandbox for students' code: {'; '.join(reasons)}. Install bubblewrap 0.8 or "
+        "newer and allow unprivileged user namespaces, or name a container image; "
+        "--unsafe-no-sandbox grades without one, at your own risk."
+    )
+
+
+def _trouble(command: list[str]) -> str | None:
+    """Why a command fails, in one line; None if it does not."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)[:200]
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:200]
+
+
+def _variables(home: str, threads: int, train: bool) -> dict[str, str]:
+    """All the environment that student code gets to see."""
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
+        "HOME": home,
+        "USER": "student",
+        "LOGNAME": "student",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MPLCONFIGDIR": f"{home}/.cache/matplotlib",
+        "COURSEKIT_CACHE": f"{home}/.cache/coursekit",
+        "COURSEKIT_RECORDS": f"{home}/.records",
+        "COURSEKIT_TRAINING": "allowed" if train else "recorded",
+        "NBGRADER_EXECUTION": "autograde",
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "PIP_NO_INDEX": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _client_environment() -> dict[str, str]:
+    # The engine's client is trusted; it needs to know where its server is.
+    names = ("PATH", "HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST")
+    return {name: os.environ[name] for name in names if name in os.environ}
