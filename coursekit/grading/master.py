@@ -50,6 +50,11 @@ class MasterCell:
         """Exercises whose check is called in this cell."""
         return checks_in(self.source)
 
+    @cached_property
+    def mentions(self) -> tuple[str, ...]:
+        """Exercises that this cell's comments or text name."""
+        return mentions_in(self.source, self.kind)
+
 
 @dataclass(frozen=True)
 class Master:
