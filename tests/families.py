@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_model
 
 from coursekit.data.paths import bundled
 from coursekit.models.classifier import Classifier
@@ -141,7 +143,24 @@ def small_encoder(family: str, seed: int = 0) -> PreTrainedModel:
         return FAMILIES[family]()
 
 
+@cache
+def _masked_folder(family: str) -> TemporaryDirectory[str]:
+    """An encoder of the family with its masked-token head, as it would be published."""
+    from transformers import AutoModelForMaskedLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whole = AutoModelForMaskedLM.from_config(FAMILIES[family]().config)
+    folder = TemporaryDirectory()
+    # Not by save_pretrained, which of several processes lets only the first one write.
+    whole.config.save_pretrained(folder.name)
+    save_model(whole, f"{folder.name}/model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 def small_classifier(family: str, seed: int = 0, pooling: str = "cls") -> Classifier:
-    """A random encoder of a family with the bundled tokenizer and a head."""
+    """A random encoder of a family with the bundled tokenizer, a head, and a masked-token head."""
     encoder = small_encoder(family, seed)
-    return Classifier(encoder, tokenizer(), pooling, name=family, seed=seed)  # type: ignore[arg-type]
+    model = Classifier(encoder, tokenizer(), pooling, name=family, seed=seed)  # type: ignore[arg-type]
+    model.source = _masked_folder(family).name
+    return model

@@ -8,12 +8,15 @@ import pandas as pd
 
 from coursekit.data.binding_task import TASK_COLUMNS, BindingTask
 from coursekit.training import (
+    EWC,
+    L2SP,
     FinetuneStrategy,
     FullFinetune,
     HeadOnlyFinetune,
     LoRAFinetune,
     PartialFinetune,
     ProgressiveUnfreeze,
+    Replay,
 )
 
 # Carbon chains of many lengths; what hangs at their end tells binders from negatives.
@@ -43,6 +46,9 @@ def tiny_task(sizes: dict[str, int] = SIZES, **settings: Any) -> BindingTask:
 
 COMMON = {"batch_size": 8, "lr": 3e-3}
 
+PRETRAINING = ("CCOC(=O)CCN", "CC(C)CCO", "NCCCCCl", "CCCCCC", "OCC(C)CBr")
+PENALTIES = (L2SP(1.0), EWC(1.0, PRETRAINING), Replay(0.5, 0.1, PRETRAINING))
+
 STRATEGIES: dict[str, FinetuneStrategy] = {
     "head": HeadOnlyFinetune(**COMMON | {"lr": 3e-2}),
     "full": FullFinetune(**COMMON),
@@ -51,6 +57,7 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
     "averaged": ProgressiveUnfreeze(
         **COMMON, ema=0.8, gradient_checkpointing=True, class_weight=2.0, label_smoothing=0.1
     ),
+    "held": ProgressiveUnfreeze(**COMMON, penalties=PENALTIES),
     "adapters": LoRAFinetune(**COMMON | {"lr": 1e-2}, rank=4, dropout=0.1),
 }
 EPOCHS = 3  # progressive: the head, then one block, then another

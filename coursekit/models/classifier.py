@@ -38,6 +38,7 @@ class Classifier(nn.Module):
         origin: digest of the weights as loaded; a run's record names it.
         fitted: names of the strategies that have trained it, in order.
         adapted: rank, alpha, dropout and blocks of the adapters in it, or None.
+        source: the folder or hub id that it was loaded from, or None; see ``masked_model``.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Classifier(nn.Module):
         self.name = name
         self.fitted: list[str] = []
         self.adapted: tuple[int, float, float, int | None] | None = None
+        self.source: str | None = None
         # Made without drawing weights: the caller's random numbers stay as they are.
         linear = nn.utils.skip_init(nn.Linear, int(encoder.config.hidden_size), 1)
         with seeded(seed):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,7 @@ def load_classifier(
     _check_fit(tokenizer, loaded, name)
     model = Classifier(loaded, tokenizer, pooling, dropout, name, seed)
     _check_complete(model, missing)
+    model.source = source
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -85,27 +88,18 @@ def _load_tokenizer(source: str, name: str) -> PreTrainedTokenizerFast:
 
 def _load_encoder(source: str, name: str) -> tuple[PreTrainedModel, set[str]]:
     """The encoder, and the names of those of its weights that the file does not have."""
-    import transformers
     from safetensors import SafetensorError
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    # The masked-token head of a pretrained file is left behind on purpose; that is no news.
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        # Transformers 4.56 renamed the argument.
-        version = tuple(int(x) for x in transformers.__version__.split(".")[:2])
-        precision = {"dtype" if version >= (4, 56) else "torch_dtype": torch.float32}
-        encoder, info = AutoModel.from_pretrained(
-            source,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **precision,
-        )
+        with quiet_loading() as precision:
+            encoder, info = AutoModel.from_pretrained(
+                source,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **precision,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise EncoderError(
             f"load_classifier: {name!r} cannot be loaded ({_first_line(error)}). Weights are read "
@@ -113,11 +107,32 @@ def _load_encoder(source: str, name: str) -> tuple[PreTrainedModel, set[str]]:
             "folder that has model.safetensors, or convert a pickle that you trust, once, by "
             "AutoModel.from_pretrained(...).save_pretrained(folder)."
         ) from error
+    return encoder, set(info["missing_keys"])
+
+
+@contextmanager
+def quiet_loading() -> Iterator[dict[str, torch.dtype]]:
+    """Load a model of transformers in fp32, without a bar and without news.
+
+    That the masked-token head of a pretrained file is left behind is no news: it is on purpose.
+
+    Yields:
+        The argument of ``from_pretrained`` that asks for fp32, which transformers 4.56 renamed.
+    """
+    import transformers
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    version = tuple(int(x) for x in transformers.__version__.split(".")[:2])
+    try:
+        yield {"dtype" if version >= (4, 56) else "torch_dtype": torch.float32}
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-    return encoder, set(info["missing_keys"])
 
 
 def _check_fit(tokenizer: PreTrainedTokenizerFast, encoder: PreTrainedModel, name: str) -> None:

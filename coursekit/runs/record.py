@@ -16,7 +16,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -24,21 +24,24 @@ import pandas as pd
 
 from coursekit.errors import RecordError
 from coursekit.runs import fields
+from coursekit.runs.record_tables import (
+    HISTORY_COLUMNS,
+    METRIC_COLUMNS,
+    PREDICTION_COLUMNS,
+    history_frame,
+    read_history,
+    read_predictions,
+)
 
 if TYPE_CHECKING:
     from coursekit.runs.run import Run
 
 SCHEMA = "coursekit.run"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2 has forgetting
 MAX_TEXT = 300_000  # characters of the travelling form: a notebook stays easy to mail and to diff
 MAX_JSON_BYTES = 4_000_000  # after decompression: more is a bomb, not a run
-MAX_ROWS = 100_000
 MAX_TRAIN_ROWS = 2_000
-MAX_COLUMNS = 200
 
-METRIC_COLUMNS = ("auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard")
-HISTORY_COLUMNS = ("step", "epoch", "phase", "split", "loss", *METRIC_COLUMNS)
-PREDICTION_COLUMNS = ("molecule_id", "part", "negative_set", "label", "score")
 COST_KEYS = (
     "seconds",
     "trainable_parameters",
@@ -59,13 +62,22 @@ _FIELDS = (
     "environment",
     "cost",
     "notes",
+    "forgetting",
 )
-_HISTORY_NAME = re.compile(r"[a-z][a-z0-9_]{0,60}(\.[A-Za-z0-9_ .\-]{1,100})?")
+FORGETTING_KEYS = (
+    "molecules",
+    "masked_tokens",
+    "fingerprint",
+    "loss_before",
+    "loss_after",
+    "accuracy_before",
+    "accuracy_after",
+)
 
 
 def empty_history() -> pd.DataFrame:
     """A history without rows, for runs that are not trained step by step."""
-    return _history_frame({name: [] for name in HISTORY_COLUMNS})
+    return history_frame({name: [] for name in HISTORY_COLUMNS})
 
 
 def encode_record(run: Run | Mapping[str, Any]) -> str:
@@ -150,6 +162,8 @@ def read_record(data: Mapping[str, Any]) -> dict[str, Any]:
         fields.refuse("record", f"is a {type(data).__name__}", "an object with named fields")
     if data.get("schema") != SCHEMA:
         fields.refuse("schema", f"is {fields.short(data.get('schema'))}", f"'{SCHEMA}'")
+    if data.get("version") is not True and data.get("version") == 1:
+        data = {"forgetting": None, **data, "version": SCHEMA_VERSION}
     if type(data.get("version")) is not int or data["version"] != SCHEMA_VERSION:
         fields.refuse(
             "version",
@@ -162,14 +176,15 @@ def read_record(data: Mapping[str, Any]) -> dict[str, Any]:
         fields.refuse("notes", "is not a list of at most 100 sentences", "a list of text")
     return {
         "name": fields.text("name", data["name"], most=200, empty=False),
-        "history": _read_history(data["history"]),
-        "predictions": _read_predictions(data["predictions"]),
+        "history": read_history(data["history"]),
+        "predictions": read_predictions(data["predictions"]),
         "strategy": fields.plain_dict("strategy", data["strategy"]),
         "task": _read_task(data["task"]),
         "seed": fields.integer("seed", data["seed"], 0, 2**63 - 1),
         "environment": fields.plain_dict("environment", data["environment"]),
         "cost": _read_cost(data["cost"]),
         "notes": tuple(fields.text(f"notes[{i}]", note) for i, note in enumerate(notes)),
+        "forgetting": _read_forgetting(data["forgetting"]),
     }
 
 
@@ -200,6 +215,9 @@ def _unchecked_record(run: Run) -> dict[str, Any]:
         "environment": fields.plain("environment", run.environment),
         "cost": fields.plain("cost", run.cost),
         "notes": notes,
+        "forgetting": None
+        if run.forgetting is None
+        else fields.plain("forgetting", run.forgetting),
     }
 
 
@@ -249,95 +267,11 @@ def _pack(data: Mapping[str, Any]) -> str:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _read_history(columns: Any) -> pd.DataFrame:
-    _check_table("history", columns, HISTORY_COLUMNS)
-    for name, values in columns.items():
-        where = f"history.{name}"
-        if name == "step":
-            fields.each(where, values, lambda w, v: fields.integer(w, v, 0, 2**53))
-        elif name == "split":
-            fields.each(where, values, lambda w, v: fields.one_of(w, v, ("train", "valid")))
-        elif name == "phase":
-            if len({type(value) for value in values}) > 1:
-                fields.refuse(where, "mixes numbers and text", "one of the two")
-            fields.each(where, values, _phase)
-        elif name == "epoch":
-            fields.each(where, values, lambda w, v: fields.number(w, v, low=0.0))
-        else:
-            if not _HISTORY_NAME.fullmatch(name):
-                fields.refuse(
-                    "history", f"has a column {fields.short(name)}", "names like loss_hard.head"
-                )
-            high = 1.0 if name in METRIC_COLUMNS else math.inf
-            low = 0.0 if name in METRIC_COLUMNS or name.startswith("learning_rate") else -math.inf
-            bounds = {"low": low, "high": high}
-            fields.each(where, values, lambda w, v, b=bounds: v is None or fields.number(w, v, **b))
-    return _history_frame(columns)
-
-
-def _history_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    frame = {}
-    for name, values in columns.items():
-        if name == "split" or (name == "phase" and values and isinstance(values[0], str)):
-            frame[name] = pd.Series(list(values), dtype="str")
-        elif name in ("step", "phase", "epoch") and all(type(value) is int for value in values):
-            frame[name] = pd.Series(list(values), dtype="int64")
-        else:
-            frame[name] = pd.Series(list(values), dtype="float64")
-    return pd.DataFrame(frame)
-
-
-def _read_predictions(columns: Any) -> pd.DataFrame:
-    _check_table("predictions", columns, PREDICTION_COLUMNS)
-    fields.same_keys("predictions", columns, PREDICTION_COLUMNS)
-    ids, labels, sets = columns["molecule_id"], columns["label"], columns["negative_set"]
-    fields.each(
-        "predictions.molecule_id", ids, lambda w, v: fields.text(w, v, most=200, empty=False)
-    )
-    fields.each(
-        "predictions.part", columns["part"], lambda w, v: fields.one_of(w, v, ("valid", "test"))
-    )
-    fields.each(
-        "predictions.negative_set", sets, lambda w, v: fields.one_of(w, v, ("", "easy", "hard"))
-    )
-    fields.each("predictions.label", labels, lambda w, v: fields.integer(w, v, 0, 1))
-    largest = float(np.finfo(np.float32).max)
-    fields.each(
-        "predictions.score", columns["score"], lambda w, v: fields.number(w, v, -largest, largest)
-    )
-    seen: set[str] = set()
-    for row, (molecule, label, negative_set) in enumerate(zip(ids, labels, sets, strict=True)):
-        if molecule in seen:
-            fields.refuse(
-                f"predictions row {row}", f"repeats molecule {fields.short(molecule)}", "each once"
-            )
-        seen.add(molecule)
-        if (label == 1) != (negative_set == ""):
-            fields.refuse(
-                f"predictions row {row}",
-                f"has label {label} and negative_set '{negative_set}'",
-                "label 1 with '' or label 0 with 'easy' or 'hard'",
-            )
-    return pd.DataFrame(
-        {
-            "molecule_id": pd.Series(ids, dtype="str"),
-            "part": pd.Series(columns["part"], dtype="str"),
-            "negative_set": pd.Series(sets, dtype="str"),
-            "label": pd.Series(labels, dtype="int8"),
-            "score": pd.Series(columns["score"], dtype="float64"),
-        }
-    )
-
-
 def _read_task(data: Any) -> dict[str, Any]:
     task = fields.plain_dict("task", data)
     fields.same_keys("task", task, ("name", "fingerprint", "settings"))
     fields.text("task.name", task["name"], most=200, empty=False)
-    fingerprint = fields.text("task.fingerprint", task["fingerprint"], most=64)
-    if not re.fullmatch("[0-9a-f]{64}", fingerprint):
-        fields.refuse(
-            "task.fingerprint", f"is {fields.short(fingerprint)}", "a sha256 of 64 hex digits"
-        )
+    _sha256("task.fingerprint", task["fingerprint"])
     fields.plain_dict("task.settings", task["settings"])
     return task
 
@@ -353,26 +287,25 @@ def _read_cost(data: Any) -> dict[str, Any]:
     return cost
 
 
-def _check_table(where: str, columns: Any, required: Sequence[str]) -> None:
-    if not isinstance(columns, dict) or len(columns) > MAX_COLUMNS:
-        fields.refuse(where, "is not a table", f"an object of at most {MAX_COLUMNS} columns")
-    missing = [name for name in required if name not in columns]
-    if missing:
-        fields.refuse(where, f"lacks {missing}", f"the columns {list(required)}")
-    if not all(isinstance(values, list) for values in columns.values()):
-        fields.refuse(where, "has a column that is not a list", "lists")
-    lengths = {len(values) for values in columns.values()}
-    if len(lengths) != 1 or max(lengths) > MAX_ROWS:
-        fields.refuse(
-            where, f"has columns of {sorted(lengths)[:5]} rows", f"equal, at most {MAX_ROWS:,}"
-        )
+def _read_forgetting(data: Any) -> dict[str, Any] | None:
+    if data is None:
+        return None
+    told = fields.plain_dict("forgetting", data)
+    fields.same_keys("forgetting", told, FORGETTING_KEYS)
+    _sha256("forgetting.fingerprint", told["fingerprint"])
+    for key in FORGETTING_KEYS:
+        if key in ("molecules", "masked_tokens"):
+            fields.integer(f"forgetting.{key}", told[key], 1, 2**53)
+        elif key.startswith("loss"):
+            fields.number(f"forgetting.{key}", told[key], low=0.0)
+        elif key.startswith("accuracy"):
+            fields.number(f"forgetting.{key}", told[key], 0.0, 1.0)
+    return told
 
 
-def _phase(where: str, value: Any) -> None:
-    if isinstance(value, str):
-        fields.text(where, value, most=200, empty=False)
-    else:
-        fields.integer(where, value, 0, 2**31)
+def _sha256(where: str, value: Any) -> None:
+    if not re.fullmatch("[0-9a-f]{64}", fields.text(where, value, most=64)):
+        fields.refuse(where, f"is {fields.short(value)}", "a sha256 of 64 hex digits")
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -43,6 +43,10 @@ class Run:
             ``molecules_per_second`` (trained on), ``epochs`` and ``steps``; None where a number
             has no meaning.
         notes: sentences worth reading, such as "stopped early at epoch 3".
+        forgetting: how well the encoder guesses masked tokens of held-out pretraining molecules
+            before and after: ``loss_before`` and ``loss_after`` (nats per masked token),
+            ``accuracy_before`` and ``accuracy_after``, on so many ``molecules`` and
+            ``masked_tokens``, with the molecules' ``fingerprint``; None where it was not measured.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Run:
     environment: Mapping[str, Any]
     cost: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    forgetting: Mapping[str, Any] | None = None
 
     def scores(self, part: str = "test", n_boot: int = 1000, seed: int = 0) -> Scores:
         """AUROC and AU-PRC on easy and on hard negatives, with 95% intervals.
@@ -143,6 +148,16 @@ class Run:
             if cost.get("total_parameters") is not None:
                 text += f" of {cost['total_parameters']:,}"
             facts.append(("parameters", text))
+        if self.forgetting is not None:
+            told = self.forgetting
+            facts.append(
+                (
+                    "forgetting",
+                    f"masked-token loss {told['loss_before']:.3f} before, "
+                    f"{told['loss_after']:.3f} after, on {told['molecules']:,} held-out molecules "
+                    "of the pretraining",
+                )
+            )
         task = f"{self.task.get('name')} ({str(self.task.get('fingerprint'))[:12]})"
         facts.append(("task", f"{task}, seed {self.seed}"))
         facts.extend(("note", note) for note in self.notes)

@@ -1,6 +1,7 @@
 """Who trains, how fast, until when: phases, strategies and the loop that runs them."""
 
 from coursekit.training.lr_finder import find_learning_rate
+from coursekit.training.penalties import EWC, L2SP, Replay
 from coursekit.training.phases import Phase
 from coursekit.training.plan import Plan
 from coursekit.training.scheduled import ScheduledFinetune
@@ -15,6 +16,8 @@ from coursekit.training.strategies import (
 )
 
 __all__ = [
+    "EWC",
+    "L2SP",
     "FinetuneStrategy",
     "FullFinetune",
     "HeadOnlyFinetune",
@@ -23,6 +26,7 @@ __all__ = [
     "Phase",
     "Plan",
     "ProgressiveUnfreeze",
+    "Replay",
     "ScheduledFinetune",
     "find_learning_rate",
     "rebuild",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ def train(
     checkpoint_dir: str | Path | None,
     resume_from: str | Path | None,
     tracker: Callable[[dict[str, Any]], None] | None,
+    heldout: Sequence[str] | None = None,
 ) -> Run:
     """See ``FinetuneStrategy.fit``."""
     if not isinstance(seed, int) or seed < 0:
@@ -52,8 +53,10 @@ def train(
     if recorded is not None:
         return recorded
     with gradient_checkpointing(model, strategy.gradient_checkpointing):
-        session = Session(strategy, model, task, epochs, seed, folder, tracker, together)
+        session = Session(strategy, model, task, epochs, seed, folder, tracker, together, heldout)
         resumed = session.resume(Path(resume_from) if resume_from is not None else None)
+        if not resumed:
+            session.retention.begin()
         if model.fitted and not resumed:
             session.note(
                 f"the model had been trained before, by {', '.join(model.fitted)}; load a fresh "
@@ -84,8 +87,8 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
             for window in windows[at.windows :]:
                 began = time.monotonic()
                 rates = session.set_learning_rates((at.windows + 0.5) / len(windows))
-                loss = step(session, window)
-                session.count(loss, rates, sum(map(len, window)), began)
+                losses = step(session, window)
+                session.count(losses, rates, sum(map(len, window)), began)
                 bar.update()
                 if session.processes.any(ctrl_c.asked):
                     session.interrupt()

@@ -213,6 +213,7 @@ def _losses(
         trained = [sum(plan.parameters[g] for g in p.learning_rates) for p in plan.phases]
         session.at.phase = trained.index(max(trained))
         session.optimizer = session.optimizer_of(session.at.phase)
+        session.retention.hold()
         session.open_phase()
         peaks = session.phase.learning_rates
         windows = itertools.chain.from_iterable(map(session.windows, itertools.count()))
@@ -220,4 +221,4 @@ def _losses(
             for group in session.optimizer.param_groups:
                 group["lr"] = float(rate) * peaks.get(group["name"], 0.0) / max(peaks.values())
             session.at.step += 1
-            yield float(step(session, window))
+            yield float(step(session, window)["loss"])

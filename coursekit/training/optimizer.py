@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ def make_optimizer(
     weight_decay: float,
     groups: Mapping[str, tuple[str, ...]] | None = None,
     new: NewOptimizer | None = None,
+    held: Collection[str] = (),
 ) -> torch.optim.Optimizer:
     """An optimizer over every group from the start; opening a block changes no shape in it.
 
@@ -31,14 +32,15 @@ def make_optimizer(
         weight_decay: of matrices; none of biases and norms.
         groups: parameter names by group; the model's own by default.
         new: what a schedule asks for; AdamW by default.
+        held: names of parameters that a penalty holds, which decay toward nothing else.
     """
     if new is not None:
         weight_decay = new.init_args.get("weight_decay", weight_decay)
     parts = []
     for name, parameters in (model.groups if groups is None else groups).items():
-        tensors = [model.get_parameter(p) for p in parameters]
-        matrices = [t for t in tensors if t.ndim > 1]
-        others = [t for t in tensors if t.ndim <= 1]
+        tensors = {p: model.get_parameter(p) for p in parameters}
+        matrices = [t for p, t in tensors.items() if t.ndim > 1 and p not in held]
+        others = [t for p, t in tensors.items() if t.ndim <= 1 or p in held]
         parts.append({"params": matrices, "name": name, "weight_decay": weight_decay})
         parts.append({"params": others, "name": name, "weight_decay": 0.0})
     parts = [part for part in parts if part["params"]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,7 +61,9 @@ class Processes:
         parts += [rows[self.rank :: self.size] for rows in window[round_:]]
         return [rows for rows in parts if len(rows)]
 
-    def sum_gradients(self, model: Classifier, loss: torch.Tensor) -> torch.Tensor:
+    def sum_gradients(
+        self, model: Classifier, losses: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
         """Add up the gradients of all processes, in place.
 
         A parameter that has a gradient in none of them goes without one, as it would in a single
@@ -69,24 +71,26 @@ class Processes:
 
         Args:
             model: after the backward passes of this process's share.
-            loss: the share's part of the loss, a scalar.
+            losses: the share's part of the loss, and of others by name; scalars.
 
         Returns:
-            The loss of the whole step.
+            The losses of the whole step.
         """
         if self.size == 1:
-            return loss
+            return dict(losses)
         parameters = [p for p in model.parameters() if p.requires_grad]
         used = self._any_of_each([p.grad is not None for p in parameters])
         moved = [p for p, somewhere in zip(parameters, used, strict=True) if somewhere]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in moved]
-        flat = torch.cat([loss.reshape(1), *(g.reshape(-1) for g in grads)])
+        flat = torch.cat(
+            [*(v.reshape(1) for v in losses.values()), *(g.reshape(-1) for g in grads)]
+        )
         with self._together():
             dist.all_reduce(flat)
-        total, *sums = flat.split([1, *(p.numel() for p in moved)])
+        totals, *sums = flat.split([len(losses), *(p.numel() for p in moved)])
         for parameter, summed in zip(moved, sums, strict=True):
             parameter.grad = summed.view_as(parameter).to(parameter.dtype)
-        return total[0]
+        return dict(zip(losses, totals, strict=True))
 
     # ------------------------------------------------------------------ agree
 

@@ -37,10 +37,12 @@ def make_run(session: Session) -> Run:
     trained = {group for phase in phases for group in phase.learning_rates}
     shown = [g for g in plan.groups if g in trained or not plan.scheduled]
     rates = [f"learning_rate.{group}" for group in shown]
+    kept = dict.fromkeys(name for row in session.history for name in row)
+    others = [n for n in kept if n not in HISTORY_COLUMNS and not n.startswith("learning_rate.")]
     model.eval()
     return Run(
         name=session.name,
-        history=pd.DataFrame(session.history, columns=[*HISTORY_COLUMNS, *rates]),
+        history=pd.DataFrame(session.history, columns=[*HISTORY_COLUMNS, *others, *rates]),
         predictions=pd.concat(predictions, ignore_index=True),
         strategy=session.identity["strategy"],
         task={
@@ -59,4 +61,5 @@ def make_run(session: Session) -> Run:
             "steps": at.step,
         },
         notes=tuple(notes),
+        forgetting=session.retention.forgetting(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +24,7 @@ from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
 from coursekit.training.precision import autocast, choose_precision
 from coursekit.training.processes import Processes
+from coursekit.training.retention import Retention
 from coursekit.training.transition import transition_of
 from coursekit.training.validation import LOWER_IS_BETTER, check_parts, validation_scores
 
@@ -51,6 +52,7 @@ class Session:
         folder: where states are kept, or None.
         tracker: called with each row of the history.
         processes: those that train together, where there are several.
+        heldout: pretraining molecules to measure forgetting on.
 
     Attributes:
         at: the position; the loop reads it and the session moves it.
@@ -69,6 +71,7 @@ class Session:
         folder: Path | None,
         tracker: Callable[[dict[str, Any]], None] | None,
         processes: Processes | None = None,
+        heldout: Sequence[str] | None = None,
     ) -> None:
         self.strategy, self.model, self.task = strategy, model, task
         self.plan = strategy.plan(model, epochs)
@@ -83,6 +86,17 @@ class Session:
         self.processes.begin(model, self.identity)
         self.groups = strategy.parameter_groups(model)
         self.rates = LearningRates(self.plan.phases) if self.plan.scheduled else None
+        self.retention = Retention(
+            self.name,
+            strategy.penalties,
+            model,
+            self.plan,
+            self.groups,
+            seed,
+            self.precision,
+            self.processes,
+            heldout,
+        )
         self.optimizer = self.optimizer_of(0)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.precision == "fp16")
         self.at = states.Position()
@@ -97,7 +111,7 @@ class Session:
         self.labels = torch.from_numpy(labels).to(model.device)
         self.objective = Objective.of(strategy.class_weight, strategy.label_smoothing, labels)
         self._pooled: torch.Tensor | None = None
-        self._pending: list[tuple[dict[str, Any], torch.Tensor]] = []
+        self._pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
         self._saved = time.monotonic()
         torch.manual_seed(self.processes.seed(seed))
 
@@ -139,7 +153,9 @@ class Session:
         """The optimizer that a phase trains with, new and without moments."""
         new = self.plan.optimizer_from(phase)
         change = None if new is None else transition_of(self.plan.phases[new]).optimizer
-        return make_optimizer(self.model, self.strategy.weight_decay, self.groups, change)
+        return make_optimizer(
+            self.model, self.strategy.weight_decay, self.groups, change, self.retention.held
+        )
 
     def phase_is_over(self) -> bool:
         """Whether the phase has had its epochs, or has waited long enough for a better score."""
@@ -221,9 +237,16 @@ class Session:
         return rates
 
     def count(
-        self, loss: torch.Tensor, rates: dict[str, float], molecules: int, began: float
+        self, losses: dict[str, torch.Tensor], rates: dict[str, float], molecules: int, began: float
     ) -> None:
-        """Note that one optimizer step is done, which began at ``began`` (``time.monotonic``)."""
+        """Note that one optimizer step is done, which began at ``began`` (``time.monotonic``).
+
+        Args:
+            losses: ``loss``, and others by the name of their column.
+            rates: learning rate by group.
+            molecules: of the task in this step.
+            began: when.
+        """
         at = self.at
         if self.rates is not None:
             self.rates.end_batch(at.windows)
@@ -232,7 +255,7 @@ class Session:
         at.molecules += molecules
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "train"}
         row |= {f"learning_rate.{group}": rate for group, rate in rates.items()}
-        self._pending.append((row, loss))
+        self._pending.append((row, losses))
         if len(self._pending) >= FLUSH_EVERY:
             self.flush()
         at.seconds += time.monotonic() - began
@@ -241,13 +264,17 @@ class Session:
         """Bring the losses over from the device in one go, and look at them."""
         if not self._pending:
             return
-        losses = torch.stack([loss for _, loss in self._pending]).cpu().tolist()
+        found = [(row, name) for row, losses in self._pending for name in losses]
+        tensors = [loss for _, losses in self._pending for loss in losses.values()]
         rows = [row for row, _ in self._pending]
         self._pending.clear()
-        for row, loss in zip(rows, losses, strict=True):
+        for (row, name), loss in zip(found, torch.stack(tensors).cpu().tolist(), strict=True):
             if not math.isfinite(loss):
-                self._give_up(f"the training loss is {loss}", row)
-            self._append({**row, "loss": loss})
+                what = "training loss" if name == "loss" else name.replace("_", " ")
+                self._give_up(f"the {what} is {loss}", row)
+            row[name] = loss
+        for row in rows:
+            self._append(row)
 
     def _append(self, row: dict[str, Any]) -> None:
         self.history.append(row)

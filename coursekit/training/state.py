@@ -74,6 +74,7 @@ def _write(folder: Path, session: Session, generators: list[dict[str, torch.Tens
     tensors |= {f"optimizer.{k}": v for k, v in moments_of(model, optimizer).items()}
     tensors |= {f"best_moments.{k}": v for k, v in session.best_moments.items()}
     tensors |= {f"ema.{k}": v for k, v in session.average.values.items()}
+    tensors |= {f"held.{k}": v for k, v in session.retention.tensors().items()}
     facts = {
         "format": FORMAT,
         "identity": session.identity,
@@ -85,6 +86,7 @@ def _write(folder: Path, session: Session, generators: list[dict[str, torch.Tens
         "scaler": session.scaler.state_dict(),
         "processes": session.processes.size,
         "ema_updates": session.average.updates,
+        "forgetting_before": session.retention.before,
     }
     if session.rates is not None:
         facts["rates"] = session.rates.state()
@@ -119,6 +121,7 @@ def restore(folder: Path, session: Session) -> bool:
         session.average.updates = dict(facts["ema_updates"])
         session.best_weights = _below("best.", tensors)
         session.best_moments = _below("best_moments.", tensors)
+        session.retention.load(facts["forgetting_before"], _below("held.", tensors))
         _restore_generators(session, tensors, facts["processes"])
     for sentence, reason in damaged:
         session.note(sentence, reason)

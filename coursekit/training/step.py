@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough"
 
 
-def step(session: Session, window: list[np.ndarray]) -> torch.Tensor:
+def step(session: Session, window: list[np.ndarray]) -> dict[str, torch.Tensor]:
     """Move the weights once, and their average after them.
 
     Args:
@@ -26,25 +26,27 @@ def step(session: Session, window: list[np.ndarray]) -> torch.Tensor:
         window: positions of the step's molecules, in batches.
 
     Returns:
-        The objective before the step, mean over the molecules, shape (), on the model's device.
+        Scalars on the model's device: ``loss``, the objective before the step, mean over the
+        molecules; and what penalties add under names of their own.
 
     Raises:
         TrainingError: if the memory does not even hold one molecule.
     """
     optimizer, scaler = session.optimizer, session.scaler
     molecules = sum(len(rows) for rows in window)
-    loss = gradients(session, session.processes.share(window), molecules)
-    loss = session.processes.sum_gradients(session.model, loss)
+    losses = gradients(session, session.processes.share(window), molecules)
+    losses = session.processes.sum_gradients(session.model, losses)
     scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_(session.model.parameters(), session.strategy.clip)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    losses |= session.retention.pull(optimizer)
     session.average.update()
-    return loss
+    return losses
 
 
-def gradients(session: Session, share: list[np.ndarray], molecules: int) -> torch.Tensor:
+def gradients(session: Session, share: list[np.ndarray], molecules: int) -> dict[str, torch.Tensor]:
     """Gradients of a share of a window; where memory runs out, in passes half as large.
 
     The same molecules are taken again, with the random numbers that the failed attempt began
@@ -59,7 +61,8 @@ def gradients(session: Session, share: list[np.ndarray], molecules: int) -> torc
         molecules: how many the whole window has.
 
     Returns:
-        The share's part of the objective, shape ().
+        The share's part of the objective, ``loss``, and of ``masked_loss`` where molecules are
+        replayed; scalars.
     """
     at, device = session.at, session.model.device
     random = torch.get_rng_state()
@@ -95,7 +98,9 @@ def gradients(session: Session, share: list[np.ndarray], molecules: int) -> torc
         )
 
 
-def _one_attempt(session: Session, share: list[np.ndarray], molecules: int) -> torch.Tensor:
+def _one_attempt(
+    session: Session, share: list[np.ndarray], molecules: int
+) -> dict[str, torch.Tensor]:
     total = torch.zeros((), device=session.model.device)
     for rows in _pieces(share, session.at.fits):
         with autocast(session.precision, session.model.device):
@@ -104,7 +109,8 @@ def _one_attempt(session: Session, share: list[np.ndarray], molecules: int) -> t
         loss = session.objective.total(logits, session.labels[rows]) / molecules
         session.scaler.scale(loss).backward()
         total += loss.detach()
-    return total
+    at = session.at
+    return {"loss": total, **session.retention.replay(at.step, molecules, session.scaler, at.fits)}
 
 
 def _pieces(share: list[np.ndarray], fits: int | None) -> list[np.ndarray]:

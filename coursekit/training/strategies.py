@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from coursekit.errors import TrainingError
 from coursekit.training.objective import ClassWeight
+from coursekit.training.penalties import Penalty, check_penalties, rebuild_penalties
 from coursekit.training.phases import Phase, make_plan
 from coursekit.training.plan import Decay, Plan
 
@@ -57,6 +58,8 @@ class FinetuneStrategy:
             validated, compared for the best epoch, and given back. None does without.
         gradient_checkpointing: compute activations again in the backward pass in place of
             keeping them: the same numbers in less memory and more time.
+        penalties: what keeps the encoder near its pretraining: any of ``L2SP``, ``EWC`` and
+            ``Replay``.
     """
 
     lr: float = 3e-4
@@ -73,6 +76,7 @@ class FinetuneStrategy:
     label_smoothing: float = 0.0
     ema: float | None = None
     gradient_checkpointing: bool = False
+    penalties: tuple[Penalty, ...] = ()
 
     rebuildable: ClassVar[dict[str, type[FinetuneStrategy]]] = {}
 
@@ -97,6 +101,7 @@ class FinetuneStrategy:
         if self.class_weight not in (None, "balanced"):
             positive = "None, 'balanced' or a positive number"
             self._expect("class_weight", positive, lambda v: 0 < v < math.inf)
+        check_penalties(type(self).__name__, self.penalties)
 
     def _expect(self, name: str, expected: str, holds: Callable[[Any], bool]) -> None:
         value = getattr(self, name)
@@ -159,6 +164,7 @@ class FinetuneStrategy:
         checkpoint_dir: str | Path | None = None,
         resume_from: str | Path | None = None,
         tracker: Callable[[dict[str, Any]], None] | None = None,
+        heldout: Sequence[str] | None = None,
     ) -> Run:
         """Train the model in place, phase by phase, and keep the best epoch's weights.
 
@@ -172,6 +178,9 @@ class FinetuneStrategy:
             resume_from: a folder of states to go on from where ``checkpoint_dir`` has none yet.
             tracker: called with each row of the history as it appears; one that raises is noted
             in the Run and no longer called.
+            heldout: SMILES that were kept out of the encoder's pretraining, to measure what it
+                forgets; the bundled encoder has its own, another is measured only if they are
+                given.
 
         Returns:
             The Run; interrupted with ctrl-C, the Run so far.
@@ -182,11 +191,12 @@ class FinetuneStrategy:
         """
         from coursekit.training.loop import train
 
-        return train(self, model, task, epochs, seed, checkpoint_dir, resume_from, tracker)
+        return train(self, model, task, epochs, seed, checkpoint_dir, resume_from, tracker, heldout)
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which ``rebuild`` makes the same strategy."""
-        return {"strategy": type(self).__name__, **asdict(self)}
+        described = {"strategy": type(self).__name__, **asdict(self)}
+        return {**described, "penalties": [penalty.describe() for penalty in self.penalties]}
 
 
 def rebuild(description: dict[str, Any]) -> FinetuneStrategy:
@@ -211,6 +221,8 @@ def rebuild(description: dict[str, Any]) -> FinetuneStrategy:
     unknown = set(arguments) - own
     if unknown:
         raise TrainingError(f"rebuild: {name} has no argument {sorted(unknown)}")
+    if "penalties" in arguments:
+        arguments["penalties"] = rebuild_penalties(arguments["penalties"])
     return cls(**arguments)
 
 

@@ -25,6 +25,15 @@ from coursekit.runs import record as records
 RELATIVE = 1.2e-7  # to float32, then to the shortest decimal that names it: half a unit each
 SMALLEST = 3e-45  # two units of the smallest float32
 
+FORGOTTEN = {
+    "molecules": 200,
+    "masked_tokens": 3_756,
+    "fingerprint": "1b" * 32,
+    "loss_before": 0.078,
+    "loss_after": 0.667,
+    "accuracy_before": 0.97,
+    "accuracy_after": 0.81,
+}
 scores = st.floats(-1e30, 1e30, allow_nan=False)
 fractions = st.one_of(st.floats(0, 1), st.just(np.nan))
 plain = st.recursive(
@@ -74,6 +83,7 @@ def runs(draw: st.DrawFn) -> Run:
         environment={"device": "CPU"},
         cost=dict.fromkeys(records.COST_KEYS) | {"seconds": draw(st.floats(0, 1e6))},
         notes=tuple(draw(st.lists(st.text("ab.", max_size=5), max_size=2))),
+        forgetting=draw(st.sampled_from([None, FORGOTTEN])),
     )
 
 
@@ -83,6 +93,7 @@ def test_a_run_comes_back_within_the_stated_rounding(run: Run) -> None:
     back = Run.from_record(decode_record(encode_record(run)))
     for field in ("name", "seed", "notes"):
         assert getattr(back, field) == getattr(run, field)
+    assert back.forgetting == run.forgetting
     for field in ("strategy", "task", "environment", "cost"):
         assert dict(getattr(back, field)) == dict(getattr(run, field))
     for field in ("history", "predictions"):
@@ -95,6 +106,16 @@ def test_a_run_comes_back_within_the_stated_rounding(run: Run) -> None:
             check_dtype=len(getattr(run, field)) > 0,
         )
     assert back.record() == run.record(), "rounding twice changes nothing more"
+
+
+def test_a_record_of_the_first_version_is_read_still(make_run: Callable[..., Run]) -> None:
+    record = make_run(forgetting=FORGOTTEN).record()
+    del record["forgetting"]
+    with pytest.raises(RecordError, match=r"lacks \['forgetting'\]"):
+        Run.from_record(record)
+    old = Run.from_record(record | {"version": 1})
+    assert old.forgetting is None
+    assert old.record()["version"] == records.SCHEMA_VERSION == 2
 
 
 def test_scores_are_the_same_to_the_last_bit_after_the_journey(
@@ -185,6 +206,15 @@ def _shorten(record: dict[str, Any]) -> None:
     record["predictions"]["score"].pop()
 
 
+def _forget(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(record: dict[str, Any]) -> None:
+        record["forgetting"] = FORGOTTEN | {key: value}
+        if value is None:
+            del record["forgetting"][key]
+
+    return change
+
+
 def _repeat_molecule(record: dict[str, Any]) -> None:
     ids = record["predictions"]["molecule_id"]
     ids[1] = ids[0]
@@ -201,7 +231,8 @@ BAD = {
     "unknown key": (_set("extra", 1), "unknown"),
     "missing key": (_drop("seed"), "lacks"),
     "another schema": (_set("schema", "other.run"), "schema is 'other.run'"),
-    "newer version": (_set("version", 2), "newer coursekit"),
+    "newer version": (_set("version", 3), "newer coursekit"),
+    "older version than any": (_set("version", 0), "version is 0"),
     "version true": (_set("version", True), "version is True"),
     "name not text": (_set("name", ["x"]), "name"),
     "name empty": (_set("name", ""), "name has 0"),
@@ -212,6 +243,13 @@ BAD = {
     "seed negative": (_set("seed", -1), "seed is -1"),
     "notes a text": (_set("notes", "hello"), "notes is not a list"),
     "note a number": (_set("notes", [3]), r"notes\[0\]"),
+    "forgetting a number": (_set("forgetting", 0.5), "forgetting is a float"),
+    "forgetting lacks": (_forget("loss_after", None), r"forgetting lacks \['loss_after'\]"),
+    "forgetting with more": (_forget("labels", []), "unknown"),
+    "forgetting accuracy": (_forget("accuracy_after", 1.5), "accuracy_after is 1.5"),
+    "forgetting loss": (_forget("loss_before", -0.1), "loss_before is -0.1"),
+    "forgetting no molecules": (_forget("molecules", 0), "forgetting.molecules is 0"),
+    "forgetting fingerprint": (_forget("fingerprint", "zz" * 32), "64 hex digits"),
     "task fingerprint": (_set("task/fingerprint", "0A" * 32), "64 hex digits"),
     "task with more": (_set("task/labels", []), "unknown"),
     "task settings": (_set("task/settings", 3), "task.settings"),

@@ -248,9 +248,9 @@ def test_losses_are_looked_at_before_they_grow_many(task, make_model):
         model.head[1].weight.fill_(math.nan)
     session = Session(OneMolecule(batch_size=1), model, task, 1, 0, None, None)
     for _ in range(FLUSH_EVERY - 1):
-        session.count(torch.tensor(math.nan), {}, 1, 0.0)
+        session.count({"loss": torch.tensor(math.nan)}, {}, 1, 0.0)
     with pytest.raises(TrainingError, match="step 1 "):
-        session.count(torch.tensor(math.nan), {}, 1, 0.0)
+        session.count({"loss": torch.tensor(math.nan)}, {}, 1, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def test_a_loss_that_is_no_number_ends_the_sweep(task, make_model, monkeypatch):
 
     def spoiled(session, window):
         count.append(1)
-        return real(session, window) * (math.nan if len(count) % 20 == 12 else 1)
+        losses = real(session, window)
+        return losses | {"loss": losses["loss"] * (math.nan if len(count) % 20 == 12 else 1)}
 
     monkeypatch.setattr(lr_finder, "step", spoiled)
     found = find_learning_rate(FULL, make_model(), task, 1e-6, 1e-4, **SHORT)

@@ -32,7 +32,7 @@ def one_step(strategy, model, task, wanted):
         gradient_checkpointing(model, wanted),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
-        gradients(session, session.windows(0)[0])
+        gradients(session, session.windows(0)[0], 30)
     found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     return found, sum(kept)
 
