@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEEP = 2
+STATE_FILES = ("tensors.safetensors", "facts.json")
+CHECKSUMS = "SHA256SUMS"
 
 
 @contextmanager
@@ -40,8 +43,9 @@ def write_json(path: Path, content: Any) -> None:
 def save_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Any) -> Path:
     """Save one training state, ``state-<step>/tensors.safetensors`` and ``facts.json``.
 
-    The folder appears under its name only when both files are complete; the newest two states are
-    kept, so that a damaged one always has a predecessor.
+    The folder appears under its name only when its files are complete, with their checksums in
+    the format of ``sha256sum``; the newest two states are kept, so that a damaged one always has
+    a predecessor.
 
     Returns:
         The folder of this state.
@@ -66,6 +70,8 @@ def save_state(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: An
         except SafetensorError as error:  # a full disk too comes as this, which is no OSError
             raise OSError(f"{target} cannot be written: {error}") from error
         write_json(temporary / "facts.json", facts)
+        sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in STATE_FILES)
+        (temporary / CHECKSUMS).write_text(sums, encoding="ascii")
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
@@ -86,13 +92,19 @@ def load_state(state: Path) -> tuple[dict[str, Tensor], Any]:
     """Read back what ``save_state`` wrote.
 
     Raises:
-        ValueError or OSError: if a file of the state is missing or damaged.
+        ValueError or OSError: if a file of the state is missing or damaged, be it by one bit.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    lines = (state / CHECKSUMS).read_text(encoding="ascii").splitlines()
+    expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    for name in STATE_FILES:
+        if _sha256(state / name) != expected.get(name):
+            raise ValueError(f"{state / name} is damaged: it does not have its checksum")
     facts = json.loads((state / "facts.json").read_text(encoding="utf-8"))
-    try:
-        return load_file(state / "tensors.safetensors"), facts
-    except SafetensorError as error:
-        raise ValueError(f"{state / 'tensors.safetensors'} is damaged: {error}") from error
+    return load_file(state / "tensors.safetensors"), facts
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,10 +3,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -174,10 +176,33 @@ def test_damaged_tensors_are_a_value_error(keep: int, tmp_path: Path) -> None:
         load_state(file.parent)
 
 
+def test_one_bit_that_has_turned_is_seen_wherever_it_is(tmp_path: Path) -> None:
+    state = save_state(tmp_path, 1, TENSORS, {"loss": 0.25, "note": "as it was"})
+    assert load_state(state)[1]["loss"] == 0.25
+    rng = np.random.default_rng(0)
+    for file in sorted(state.iterdir()):
+        whole = file.read_bytes()
+        for bit in rng.integers(8 * len(whole), size=100):
+            turned = bytearray(whole)
+            turned[bit // 8] ^= 1 << (bit % 8)
+            file.write_bytes(turned)
+            with pytest.raises((ValueError, FileNotFoundError)):
+                load_state(state)
+        file.write_bytes(whole)
+    assert load_state(state)[1]["loss"] == 0.25
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
+def test_others_can_check_the_checksums(tmp_path: Path) -> None:
+    state = save_state(tmp_path, 1, TENSORS, 1)
+    check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=state, capture_output=True).stdout.count(b": OK") == 2
+
+
 def test_damaged_or_missing_facts_are_told(tmp_path: Path) -> None:
     state = save_state(tmp_path, 1, TENSORS, {"step": 1})
     (state / "facts.json").write_text('{"step"')
-    with pytest.raises(ValueError, match="delimiter"):
+    with pytest.raises(ValueError, match=r"facts\.json is damaged"):
         load_state(state)
     (state / "facts.json").unlink()
     with pytest.raises(FileNotFoundError):
