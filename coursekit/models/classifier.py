@@ -14,6 +14,7 @@ from torch import nn
 from coursekit.data.batches import bucketed_batches, encode, pad
 from coursekit.errors import EncoderError
 from coursekit.models.blocks import find_parts, masked_mean
+from coursekit.models.memory import free_memory, is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -161,12 +162,22 @@ class Classifier(nn.Module):
 
         Args:
             smiles: N SMILES.
-            batch_size: molecules at a time.
+            batch_size: molecules at a time; half as many where the memory does not hold them.
 
         Returns:
             float32 array (N, H), in the order given.
         """
         tokens = encode(self.tokenizer, smiles)
+        while True:
+            try:
+                return self._embed(tokens, batch_size)
+            except (RuntimeError, MemoryError) as error:
+                if batch_size == 1 or not is_out_of_memory(error):
+                    raise
+            free_memory(self.device)
+            batch_size //= 2
+
+    def _embed(self, tokens: list[np.ndarray], batch_size: int) -> np.ndarray:
         pooled = np.empty((len(tokens), self.width), dtype=np.float32)
         for rows, ids, mask in self._sorted_batches(tokens, batch_size):
             pooled[rows] = self.pool(ids, mask).float().cpu().numpy()

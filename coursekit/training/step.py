@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from coursekit.errors import TrainingError
+from coursekit.models.memory import free_memory, is_out_of_memory
 from coursekit.training.precision import autocast
 
 if TYPE_CHECKING:
     from coursekit.training.session import Session
-
-# What torch says where a processor's memory is at its end; a GPU has an error class of its own.
-CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough"
 
 
 def step(session: Session, window: list[np.ndarray]) -> dict[str, torch.Tensor]:
@@ -74,14 +71,11 @@ def gradients(session: Session, share: list[np.ndarray], molecules: int) -> dict
             if not is_out_of_memory(error):
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]
-        # Only here, outside of ``except``, is the error gone, and with it the frames of its
-        # traceback that held on to the failed pass's tensors.
         session.optimizer.zero_grad(set_to_none=True)
-        gc.collect()
-        if random_gpu is not None:
-            torch.cuda.empty_cache()
-            torch.cuda.set_rng_state(random_gpu, device)
+        free_memory(device)
         torch.set_rng_state(random)
+        if random_gpu is not None:
+            torch.cuda.set_rng_state(random_gpu, device)
         largest = max(len(rows) for rows in _pieces(share, at.fits))
         if largest == 1:
             tokens = max(session.lengths[rows].max() for rows in share)
@@ -107,6 +101,11 @@ def _one_attempt(
             logits = session.logits(rows)  # (B,)
         # A sum over all the window's molecules: uneven batches weigh the same.
         loss = session.objective.total(logits, session.labels[rows]) / molecules
+        if not loss.requires_grad:
+            raise TrainingError(
+                f"phase {session.at.phase} opens {list(session.phase.learning_rates)}, but the "
+                "predictions do not depend on any parameter in there: nothing would be learned"
+            )
         session.scaler.scale(loss).backward()
         total += loss.detach()
     at = session.at
@@ -117,12 +116,3 @@ def _pieces(share: list[np.ndarray], fits: int | None) -> list[np.ndarray]:
     """The share's batches, cut where they have more than ``fits`` molecules."""
     size = fits or max((len(rows) for rows in share), default=1)
     return [rows[i : i + size] for rows in share for i in range(0, len(rows), size)]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a GPU or on a processor."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in CPU_OUT_OF_MEMORY
-    )

@@ -13,10 +13,11 @@ import torch
 from tiny import EPOCHS, STRATEGIES
 
 from coursekit.errors import TrainingError
+from coursekit.models.memory import is_out_of_memory
 from coursekit.training import FullFinetune
 from coursekit.training.retention import Retention
 from coursekit.training.session import Session
-from coursekit.training.step import gradients, is_out_of_memory
+from coursekit.training.step import gradients
 
 try:
     torch.empty(10**15)
@@ -208,3 +209,26 @@ def test_the_failed_pass_is_let_go_before_the_next_one(task, make_model, monkeyp
     assert len(kept) > 100
     assert len(alive) > 4
     assert not any(alive)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_predicting_goes_on_in_halves(kind, task, make_model):
+    model, tried = make_model(), []
+    smiles = list(task.train["smiles"])
+    expected = model.predict(smiles)
+
+    def short(_, args, kwargs):
+        tried.append(len(kwargs["input_ids"]))
+        if tried[-1] > 9:
+            raise ERRORS[kind]()
+
+    model.train()
+    hook = model.encoder.register_forward_pre_hook(short, with_kwargs=True)
+    assert model.predict(smiles, batch_size=30) == pytest.approx(expected, abs=1e-6)
+    assert tried == [30, 15, 7, 7, 7, 7, 2]
+    assert model.training
+    assert not torch.is_inference_mode_enabled()
+    hook.remove()
+    model.encoder.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(ERRORS[kind]()))
+    with pytest.raises(type(ERRORS[kind]())):
+        model.predict(smiles)

@@ -7,6 +7,7 @@ import torch
 from tiny import EPOCHS, STRATEGIES
 
 from coursekit.errors import TrainingError
+from coursekit.training import FinetuneStrategy, Phase
 from coursekit.training.precision import DTYPES, autocast, choose_precision, has_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -87,3 +88,36 @@ def test_bf16_scores_have_no_ties(task, make_model, scores_of):
     run = replace(STRATEGIES["full"], precision="bf16").fit(make_model(), task, epochs=1)
     scores = scores_of(run, "test")
     assert len(set(scores)) == len(scores)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_a_scaler_meets_frozen_groups(strategy, task, make_model, monkeypatch, assert_same_bits):
+    """All groups are in the optimizer, most without a gradient; a power of 2 changes no bit."""
+    plain = strategy.fit(make_model(), task, epochs=EPOCHS)
+    scalers: list[torch.amp.GradScaler] = []
+    scaler = torch.amp.GradScaler
+
+    def enabled(device, enabled):
+        scalers.append(scaler(device, init_scale=2.0**10, enabled=True))
+        return scalers[-1]
+
+    monkeypatch.setattr(torch.amp, "GradScaler", enabled)
+    assert_same_bits(strategy.fit(make_model(), task, epochs=EPOCHS), plain)
+    assert scalers[0].get_scale() == 2.0**10
+    assert scalers[0].state_dict()["_growth_tracker"] == 4 * EPOCHS
+
+
+class Idle(FinetuneStrategy):
+    """Opens parameters that the pooled vector does not pass through."""
+
+    def parameter_groups(self, model):
+        idle = [f"encoder.{n}" for n, _ in model.encoder.named_parameters() if "pooler" in n]
+        return {**model.groups, "pooler": tuple(idle)}
+
+    def phases(self, model, epochs):
+        return [Phase({"pooler": self.lr}, epochs)]
+
+
+def test_a_phase_that_learns_nothing_says_so(task, make_model):
+    with pytest.raises(TrainingError, match=r"phase 0 opens \['pooler'\], but the predictions do"):
+        Idle().fit(make_model(), task, epochs=1)
