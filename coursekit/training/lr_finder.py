@@ -108,7 +108,8 @@ def find_learning_rate(
 ) -> LearningRateSweep:
     """Sweep a strategy's learning rate from ``lowest`` to ``highest``, on copies of the model.
 
-    The phase that trains most parameters is swept, with its rates in their proportions. Each
+    The phase that trains most parameters is swept, with its rates in their proportions; the rate
+    that is named is the highest of them, which the kit's own strategies call ``lr``. Each
     sweep begins with the model's weights and sees the molecules in another order; it ends early
     where the smoothed loss is four times its lowest. Batches differ by chance, and so do sweeps:
     the span of their suggestions says how far the number is to be trusted.
