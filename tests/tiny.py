@@ -17,6 +17,7 @@ from coursekit.training import (
     PartialFinetune,
     ProgressiveUnfreeze,
     Replay,
+    ScheduledFinetune,
 )
 
 # Carbon chains of many lengths; what hangs at their end tells binders from negatives.
@@ -49,6 +50,21 @@ COMMON = {"batch_size": 8, "lr": 3e-3}
 PRETRAINING = ("CCOC(=O)CCN", "CC(C)CCO", "NCCCCCl", "CCCCCC", "OCC(C)CBr")
 PENALTIES = (L2SP(1.0), EWC(1.0, PRETRAINING), Replay(0.5, 0.1, PRETRAINING))
 
+SCHEDULE = """
+0:
+  params: [head]
+  max_transition_epoch: 2
+1:
+  params: [block.2, block.1]
+  lr: 1e-2
+  new_lr_scheduler:
+    lr_scheduler_init:
+      class_path: torch.optim.lr_scheduler.ReduceLROnPlateau
+      init_args: {factor: 0.5, patience: 1}
+  new_optimizer:
+    optimizer_init: {class_path: torch.optim.Adam, init_args: {lr: 1e-2}}
+"""
+
 STRATEGIES: dict[str, FinetuneStrategy] = {
     "head": HeadOnlyFinetune(**COMMON | {"lr": 3e-2}),
     "full": FullFinetune(**COMMON),
@@ -59,5 +75,11 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
     ),
     "held": ProgressiveUnfreeze(**COMMON, penalties=PENALTIES),
     "adapters": LoRAFinetune(**COMMON | {"lr": 1e-2}, rank=4, dropout=0.1),
+    "scheduled": ScheduledFinetune(
+        SCHEDULE,
+        **COMMON,
+        patience=2,
+        lr_scheduler={"class_path": "StepLR", "init_args": {"step_size": 1, "gamma": 0.7}},
+    ),
 }
 EPOCHS = 3  # progressive: the head, then one block, then another

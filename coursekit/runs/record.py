@@ -41,6 +41,7 @@ SCHEMA_VERSION = 2  # 2 has forgetting
 MAX_TEXT = 300_000  # characters of the travelling form: a notebook stays easy to mail and to diff
 MAX_JSON_BYTES = 4_000_000  # after decompression: more is a bomb, not a run
 MAX_TRAIN_ROWS = 2_000
+MAX_NOTES = 100
 
 COST_KEYS = (
     "seconds",
@@ -172,8 +173,8 @@ def read_record(data: Mapping[str, Any]) -> dict[str, Any]:
         )
     fields.same_keys("record", data, _FIELDS)
     notes = data["notes"]
-    if not isinstance(notes, list) or len(notes) > 100:
-        fields.refuse("notes", "is not a list of at most 100 sentences", "a list of text")
+    if not isinstance(notes, list) or len(notes) > MAX_NOTES:
+        fields.refuse("notes", f"is not a list of at most {MAX_NOTES} sentences", "a list of text")
     return {
         "name": fields.text("name", data["name"], most=200, empty=False),
         "history": read_history(data["history"]),

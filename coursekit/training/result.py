@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from coursekit.runs import Run, describe_environment
-from coursekit.runs.record import HISTORY_COLUMNS
+from coursekit.runs.record import MAX_NOTES
+from coursekit.runs.record_tables import HISTORY_COLUMNS, MAX_COLUMNS
 
 if TYPE_CHECKING:
     from coursekit.training.session import Session
@@ -35,10 +36,12 @@ def make_run(session: Session) -> Run:
     if plan.scheduled:  # the last ones may not have been reached
         phases = phases[: 1 + max((row["phase"] for row in session.history), default=0)]
     trained = {group for phase in phases for group in phase.learning_rates}
-    shown = [g for g in plan.groups if g in trained or not plan.scheduled]
-    rates = [f"learning_rate.{group}" for group in shown]
     kept = dict.fromkeys(name for row in session.history for name in row)
     others = [n for n in kept if n not in HISTORY_COLUMNS and not n.startswith("learning_rate.")]
+    shown = list(plan.groups)
+    if len(HISTORY_COLUMNS) + len(others) + len(shown) > MAX_COLUMNS:  # groups cut very fine
+        shown = [group for group in shown if group in trained]
+    rates = [f"learning_rate.{group}" for group in shown]
     model.eval()
     return Run(
         name=session.name,
@@ -60,6 +63,15 @@ def make_run(session: Session) -> Run:
             "epochs": at.epoch,
             "steps": at.step,
         },
-        notes=tuple(notes),
+        notes=_shortened(notes),
         forgetting=session.retention.forgetting(),
     )
+
+
+def _shortened(notes: list[str]) -> tuple[str, ...]:
+    """As many notes as a record takes: those in the middle of a schedule of many phases go."""
+    if len(notes) <= MAX_NOTES:
+        return tuple(notes)
+    half = MAX_NOTES // 2
+    left_out = f"{len(notes) - MAX_NOTES + 1} notes are left out here"
+    return (*notes[:half], left_out, *notes[len(notes) - half + 1 :])

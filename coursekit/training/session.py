@@ -145,8 +145,8 @@ class Session:
             self._pooled = torch.from_numpy(vectors).to(self.model.device)  # (N, H)
 
     def open_groups(self) -> None:
-        """Set which parameters train, by the phase; after the last one by the last one."""
-        phase = self.plan.phases[min(self.at.phase, len(self.plan.phases) - 1)]
+        """Set which parameters train, by the phase; in the end by the last one that trained."""
+        phase = self.plan.phases[self.history[-1]["phase"] if self.finished else self.at.phase]
         self.model.open_parameters(p for group in phase.learning_rates for p in self.groups[group])
 
     def optimizer_of(self, phase: int) -> torch.optim.Optimizer:
