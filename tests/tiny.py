@@ -56,7 +56,7 @@ SCHEDULE = """
   max_transition_epoch: 2
 1:
   params: [block.2, block.1]
-  lr: 1e-2
+  lr: 5e-3
   new_lr_scheduler:
     lr_scheduler_init:
       class_path: torch.optim.lr_scheduler.ReduceLROnPlateau
@@ -77,8 +77,8 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
     "adapters": LoRAFinetune(**COMMON | {"lr": 1e-2}, rank=4, dropout=0.1),
     "scheduled": ScheduledFinetune(
         SCHEDULE,
-        **COMMON,
-        patience=2,
+        **COMMON | {"lr": 1e-2},
+        patience=None,
         lr_scheduler={"class_path": "StepLR", "init_args": {"step_size": 1, "gamma": 0.7}},
     ),
 }

@@ -60,7 +60,7 @@ FIT: dict[str, Any] = {"epochs": 7, "seed": 3}
 # A method of the session, at which of its calls, and whether before or after it.
 PLACES = {
     **{f"step {n}": ("save_if_due", n, "after") for n in (2, 9, 18, 23)},
-    **{f"{when} transition {n}": ("next_phase", n, when) for n in (1, 2) for when in ("before", "after")},
+    **{f"{w} transition {n}": ("next_phase", n, w) for n in (1, 2) for w in ("before", "after")},
 }  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def whole() -> dict[str, Any]:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_there_is_something_to_go_wrong(name, whole):
     notes = whole[name][0].notes
-    assert sum("began with the weights of epoch" in note for note in notes) >= 2
-    assert any(row == "phase 0 ended by patience after epoch" for row in (n[:37] for n in notes))
+    assert sum("began with the weights of epoch" in note for note in notes) >= 1
+    assert notes[0].startswith("phase 0 ended by patience after epoch")
 
 
 @pytest.mark.parametrize("place", PLACES)
