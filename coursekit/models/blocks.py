@@ -28,12 +28,15 @@ class EncoderParts:
         blocks: names of the parameters of each block, input side first. What runs after the last
             block (a final norm) belongs to the last block.
         unused: names of parameters that do not touch the encoder's output.
+        outputs: 0 where a block gives hidden states as they are, else the length of the tuple
+            that they come first in.
     """
 
     path: str
     embeddings: tuple[str, ...]
     blocks: tuple[tuple[str, ...], ...]
     unused: tuple[str, ...]
+    outputs: int = 0
 
 
 def find_parts(encoder: PreTrainedModel) -> EncoderParts:
@@ -46,7 +49,7 @@ def find_parts(encoder: PreTrainedModel) -> EncoderParts:
         EncoderError: if there is no list of blocks, or if blocks share weights (ALBERT).
     """
     path, blocks = _block_list(encoder)
-    used, after = _probe(encoder, blocks[-1])
+    used, after, outputs = _probe(encoder, blocks[-1])
     inside = [{id(p) for p in block.parameters()} for block in blocks]
     embeddings: list[str] = []
     unused: list[str] = []
@@ -61,7 +64,9 @@ def find_parts(encoder: PreTrainedModel) -> EncoderParts:
             of_block[-1].append(name)
         else:
             embeddings.append(name)
-    return EncoderParts(path, tuple(embeddings), tuple(map(tuple, of_block)), tuple(unused))
+    return EncoderParts(
+        path, tuple(embeddings), tuple(map(tuple, of_block)), tuple(unused), outputs
+    )
 
 
 def _block_list(encoder: PreTrainedModel) -> tuple[str, list[nn.Module]]:
@@ -89,16 +94,22 @@ def _block_list(encoder: PreTrainedModel) -> tuple[str, list[nn.Module]]:
     return name, lists[name]
 
 
-def _probe(encoder: PreTrainedModel, last_block: nn.Module) -> tuple[set[int], set[int]]:
-    """Run four tokens through, forward and backward; ids of parameters used, and used last."""
+def _probe(encoder: PreTrainedModel, last_block: nn.Module) -> tuple[set[int], set[int], int]:
+    """Run four tokens through, forward and backward.
+
+    Returns:
+        Ids of parameters used, of those used last, and how a block's output comes.
+    """
     import torch
 
     passed = False
     after: set[int] = set()
+    outputs = 0
 
-    def note_block(*_: object) -> None:
-        nonlocal passed
+    def note_block(_: object, __: object, output: object) -> None:
+        nonlocal passed, outputs
         passed = True
+        outputs = len(output) if isinstance(output, tuple) else 0
 
     def note_call(module: nn.Module, *_: object) -> None:
         if passed:
@@ -125,7 +136,7 @@ def _probe(encoder: PreTrainedModel, last_block: nn.Module) -> tuple[set[int], s
             parameter.grad = gradient
         for hook in hooks:
             hook.remove()
-    return used, after
+    return used, after, outputs
 
 
 def masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

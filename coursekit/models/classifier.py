@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +14,7 @@ from coursekit.data.batches import bucketed_batches, encode, pad
 from coursekit.errors import EncoderError
 from coursekit.models.blocks import find_parts, masked_mean
 from coursekit.models.memory import free_memory, is_out_of_memory
+from coursekit.models.partway import Start, starting, weights_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -38,6 +38,8 @@ class Classifier(nn.Module):
             ``head``. A strategy speaks of these.
         origin: digest of the weights as loaded; a run's record names it.
         fitted: names of the strategies that have trained it, in order.
+        blocks_path: where inside the encoder its blocks are.
+        block_outputs: how a block gives its states, see ``EncoderParts.outputs``.
         adapted: rank, alpha, dropout and blocks of the adapters in it, or None.
         source: the folder or hub id that it was loaded from, or None; see ``masked_model``.
     """
@@ -76,15 +78,21 @@ class Classifier(nn.Module):
             },
             "head": tuple(f"head.{n}" for n, _ in self.head.named_parameters()),
         }
-        self._blocks_path = parts.path
+        self.blocks_path = parts.path
+        self.block_outputs = parts.outputs
         for name_ in parts.unused:
             encoder.get_parameter(name_).requires_grad_(False)
         self.origin = self.digest()
 
     @property
+    def block_list(self) -> nn.ModuleList:
+        """Where the encoder keeps its blocks."""
+        return self.encoder.get_submodule(self.blocks_path)  # type: ignore[return-value]
+
+    @property
     def blocks(self) -> list[nn.Module]:
         """The encoder's blocks, input side first."""
-        return list(self.encoder.get_submodule(self._blocks_path))  # type: ignore[call-overload]
+        return list(self.block_list)
 
     @property
     def device(self) -> torch.device:
@@ -96,21 +104,27 @@ class Classifier(nn.Module):
         """Length of the pooled vector."""
         return int(self.encoder.config.hidden_size)
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, start: Start | None = None
+    ) -> torch.Tensor:
         """Logit of "binder" per molecule.
 
         Args:
             ids: token ids (B, T).
             mask: 1 for a token, 0 for padding (B, T).
+            start: states that the lower blocks have left earlier; they are not run again.
 
         Returns:
             (B,), on the scale of a log-odds.
         """
-        return self.classify(self.pool(ids, mask))
+        return self.classify(self.pool(ids, mask, start))
 
-    def pool(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """One vector per molecule, (B, H), from token ids (B, T)."""
-        hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, T, H)
+    def pool(
+        self, ids: torch.Tensor, mask: torch.Tensor, start: Start | None = None
+    ) -> torch.Tensor:
+        """One vector per molecule, (B, H), from token ids (B, T); see ``forward``."""
+        with starting(self, start):
+            hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, T, H)
         return hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
@@ -167,20 +181,46 @@ class Classifier(nn.Module):
         Returns:
             float32 array (N, H), in the order given.
         """
-        tokens = encode(self.tokenizer, smiles)
-        while True:
+        return self.embed_tokens(encode(self.tokenizer, smiles), batch_size)
+
+    def embed_tokens(
+        self,
+        tokens: list[np.ndarray],
+        batch_size: int = 128,
+        start: Callable[[np.ndarray], Start | None] | None = None,
+        seen: Callable[[np.ndarray, torch.Tensor], None] | None = None,
+    ) -> np.ndarray:
+        """Pooled vectors of molecules that are tokens already.
+
+        Args:
+            tokens: token ids of N molecules.
+            batch_size: molecules at a time, and half as many from where memory runs out.
+            start: gives the states to start from for these positions.
+            seen: called after each batch with its positions and its mask (B, T).
+
+        Returns:
+            float32 array (N, H).
+        """
+        pooled = np.empty((len(tokens), self.width), dtype=np.float32)
+        left = np.arange(len(tokens))
+        while len(left):
+            done = [left[:0]]
             try:
-                return self._embed(tokens, batch_size)
+                batches = self._sorted_batches([tokens[i] for i in left], batch_size)
+                for places, ids, mask in batches:
+                    rows = left[places]
+                    vectors = self.pool(ids, mask, start(rows) if start else None)
+                    pooled[rows] = vectors.float().cpu().numpy()
+                    if seen:
+                        seen(rows, mask)
+                    done.append(rows)
+                return pooled
             except (RuntimeError, MemoryError) as error:
                 if batch_size == 1 or not is_out_of_memory(error):
                     raise
             free_memory(self.device)
+            left = np.setdiff1d(left, np.concatenate(done))
             batch_size //= 2
-
-    def _embed(self, tokens: list[np.ndarray], batch_size: int) -> np.ndarray:
-        pooled = np.empty((len(tokens), self.width), dtype=np.float32)
-        for rows, ids, mask in self._sorted_batches(tokens, batch_size):
-            pooled[rows] = self.pool(ids, mask).float().cpu().numpy()
         return pooled
 
     def predict(self, smiles: Sequence[str], batch_size: int = 128) -> np.ndarray:
@@ -222,17 +262,6 @@ class Classifier(nn.Module):
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {self.count([name]):,}" for name in self.groups)
         return f"Classifier({self.name}, pooling={self.pooling!r}; parameters: {shares})"
-
-
-def weights_digest(tensors: dict[str, torch.Tensor], *more: str) -> str:
-    """sha256 over names, shapes and bytes of tensors, and over more strings."""
-    digest = hashlib.sha256("\n".join(more).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        )
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
@@ -17,36 +17,40 @@ import numpy as np
 
 from coursekit.data.paths import cache_dir
 from coursekit.errors import CourseKitError
-from coursekit.models.classifier import Classifier, weights_digest
+from coursekit.models.classifier import Classifier
+from coursekit.models.partway import digests_below
 from coursekit.storage import atomic_file
 
 _memory: dict[str, tuple[np.ndarray, float]] = {}
 KEPT_IN_MEMORY = 16
 
 
-def frozen_embeddings(model: Classifier, smiles: Sequence[str]) -> tuple[np.ndarray, float]:
+def frozen_embeddings(
+    model: Classifier,
+    smiles: Sequence[str],
+    digest: str | None = None,
+    compute: Callable[[], np.ndarray] | None = None,
+) -> tuple[np.ndarray, float]:
     """Pooled vectors of molecules under the encoder as it is now.
 
     Args:
         model: its encoder is run in eval mode; its head plays no part.
         smiles: N SMILES.
+        digest: of all that decides on the vectors, where it is known already.
+        compute: gives the vectors where there are none yet; ``model.embed`` by default.
 
     Returns:
         float32 array (N, H), computed or taken from memory or from the cache folder, and the
         seconds that computing it took, so that a run can count them either way.
     """
-    encoder = {k: v for k, v in model.state_dict().items() if k.startswith("encoder.")}
-    tokenizer = model.tokenizer.backend_tokenizer.to_str()
-    digest = weights_digest(
-        encoder, model.pooling, tokenizer, str(model.tokenizer.model_max_length)
-    )
+    digest = digest or digests_below(model)[-1]
     key = hashlib.sha256("\n".join([digest, *smiles]).encode()).hexdigest()
     if key not in _memory:
         while len(_memory) >= KEPT_IN_MEMORY:
             _memory.pop(next(iter(_memory)))
         path = _path(key)
         stored = _from_disk(path, (len(smiles), model.width)) if path is not None else None
-        _memory[key] = stored or _compute(model, smiles, path)
+        _memory[key] = stored or _compute(compute or (lambda: model.embed(smiles)), path)
     return _memory[key]
 
 
@@ -66,11 +70,9 @@ def _from_disk(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, float] |
     return (vectors, seconds) if vectors.shape == shape and vectors.dtype == np.float32 else None
 
 
-def _compute(
-    model: Classifier, smiles: Sequence[str], path: Path | None
-) -> tuple[np.ndarray, float]:
+def _compute(compute: Callable[[], np.ndarray], path: Path | None) -> tuple[np.ndarray, float]:
     began = time.monotonic()
-    vectors = model.embed(smiles)
+    vectors = compute()
     seconds = time.monotonic() - began
     if path is None:
         return vectors, seconds

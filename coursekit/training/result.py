@@ -21,12 +21,14 @@ def make_run(session: Session) -> Run:
     session.give_best_back()
     # Also where a finished run was only read from its folder: it predicts as it did then.
     session.open_groups()
+    session.prefix.end(min(at.phase, len(plan.phases) - 1))
     predictions = []
     for name in ("valid", "test"):
         part = session.parts[name]
         columns = part[["molecule_id", "negative_set", "label"]].copy()
         scores = session.processes.spread(part, session.predict)
         predictions.append(columns.assign(part=name, score=scores))
+    session.prefix.close()
     notes = [*at.notes]
     if session.processes.size > 1:
         notes.append(f"trained by {session.processes.size} processes together")

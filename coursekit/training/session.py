@@ -17,12 +17,12 @@ from coursekit.runs import INTERRUPTED
 from coursekit.training import stage
 from coursekit.training import state as states
 from coursekit.training.ema import MovingAverage, apply_ema
-from coursekit.training.embeddings import frozen_embeddings
 from coursekit.training.identity import identity_of
 from coursekit.training.learning_rates import LearningRates
 from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
-from coursekit.training.precision import autocast, choose_precision
+from coursekit.training.precision import choose_precision
+from coursekit.training.prefix import NOTHING, Below, Prefix
 from coursekit.training.processes import Processes
 from coursekit.training.retention import Retention
 from coursekit.training.transition import transition_of
@@ -57,6 +57,7 @@ class Session:
     Attributes:
         at: the position; the loop reads it and the session moves it.
         groups: parameter names by group, as the strategy cuts them.
+        prefix: what is frozen, computed once.
         rates: the learning rates that a schedule has come to; None where the plan gives them.
         identity: what makes this run this run; a state or a record of another is not taken.
     """
@@ -110,7 +111,10 @@ class Session:
         labels = self.parts["train"]["label"].to_numpy(dtype=np.float32)
         self.labels = torch.from_numpy(labels).to(model.device)
         self.objective = Objective.of(strategy.class_weight, strategy.label_smoothing, labels)
-        self._pooled: torch.Tensor | None = None
+        self.prefix = Prefix(
+            model, self.plan, self.groups, strategy.cache, self.precision, folder, self.note
+        )
+        self._below: Below = NOTHING
         self._pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
         self._saved = time.monotonic()
         torch.manual_seed(self.processes.seed(seed))
@@ -133,16 +137,14 @@ class Session:
     # ------------------------------------------------------------------ phases and epochs
 
     def open_phase(self) -> None:
-        """Let this phase's groups train and freeze the others."""
+        """Let this phase's groups train and freeze the others, which are computed once."""
         self.open_groups()
         self.average.follow()
         self.model.train()
-        self._pooled = None
-        if not self._encoder_trains():
-            vectors, seconds = frozen_embeddings(self.model, list(self.parts["train"]["smiles"]))
-            if self.at.phase_epoch == self.at.windows == 0:
-                self.at.seconds += seconds  # also where a cache saved them this time
-            self._pooled = torch.from_numpy(vectors).to(self.model.device)  # (N, H)
+        self.prefix.open(self.at.phase)
+        self._below = self.prefix.below(list(self.parts["train"]["smiles"]))
+        if self.at.phase_epoch == self.at.windows == 0:
+            self.at.seconds += self._below.seconds  # also where a cache saved them this time
 
     def open_groups(self) -> None:
         """Set which parameters train, by the phase; in the end by the last one that trained."""
@@ -221,11 +223,15 @@ class Session:
 
     def logits(self, rows: np.ndarray) -> torch.Tensor:
         """Logits (B,) of these training molecules."""
-        if self._pooled is not None:
-            return self.model.classify(self._pooled[rows])
+        device, below = self.model.device, self._below
+        if below.pooled is not None:
+            return self.model.classify(torch.from_numpy(below.pooled[rows]).to(device))
         ids, mask = pad([self.tokens[i] for i in rows], self.model.tokenizer.pad_token_id)
-        device = self.model.device
-        return self.model(ids.to(device, non_blocking=True), mask.to(device, non_blocking=True))
+        return self.model(
+            ids.to(device, non_blocking=True),
+            mask.to(device, non_blocking=True),
+            below.start(rows, device),
+        )
 
     def set_learning_rates(self, through_epoch: float) -> dict[str, float]:
         """Set each group's learning rate for the moment ``through_epoch`` (0 to 1)."""
@@ -300,18 +306,9 @@ class Session:
             "precision='fp32'."
         )
 
-    def _encoder_trains(self) -> bool:
-        return any(p.requires_grad for p in self.model.encoder.parameters())
-
     def predict(self, part: pd.DataFrame) -> np.ndarray:
         """Probability of "binder" (N,) for the molecules of a part."""
-        smiles = list(part["smiles"])
-        if self._encoder_trains():
-            with autocast(self.precision, self.model.device):
-                vectors = self.model.embed(smiles)
-        else:
-            vectors, _ = frozen_embeddings(self.model, smiles)
-        return self.model.probabilities(vectors)
+        return self.model.probabilities(self.prefix.vectors(list(part["smiles"])))
 
     # ------------------------------------------------------------------ stop and go on
 

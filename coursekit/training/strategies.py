@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Monitor = Literal["loss", "auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Cache = Literal["auto", "off", "fp32", "fp16", "bf16"]
 ADDED_BY_FIT = frozenset({"epochs", "phases", "encoder"})
 
 
@@ -60,6 +61,9 @@ class FinetuneStrategy:
             keeping them: the same numbers in less memory and more time.
         penalties: what keeps the encoder near its pretraining: any of ``L2SP``, ``EWC`` and
             ``Replay``.
+        cache: how the states that frozen blocks leave are kept, so that those blocks run once
+            for all epochs: ``"fp32"`` exactly, ``"fp16"`` and ``"bf16"`` in half the room and
+            rounded, ``"off"`` not at all; ``"auto"`` is fp32 where two epochs or more gain by it.
     """
 
     lr: float = 3e-4
@@ -77,6 +81,7 @@ class FinetuneStrategy:
     ema: float | None = None
     gradient_checkpointing: bool = False
     penalties: tuple[Penalty, ...] = ()
+    cache: Cache = "auto"
 
     rebuildable: ClassVar[dict[str, type[FinetuneStrategy]]] = {}
 
@@ -91,8 +96,9 @@ class FinetuneStrategy:
             self._expect(name, "0 or a positive number", lambda v: 0 <= v < math.inf)
         for name in ("batch_size", "accumulate"):
             self._expect(name, "a whole number from 1 on", whole_from(1))
-        for name, words in {"decay": Decay, "monitor": Monitor, "precision": Precision}.items():
-            known = get_args(words)
+        words = {"decay": Decay, "monitor": Monitor, "precision": Precision, "cache": Cache}
+        for name, kinds in words.items():
+            known = get_args(kinds)
             self._expect(name, f"one of {', '.join(known)}", known.__contains__)
         self._expect("label_smoothing", "a share from 0 to less than 1", lambda v: 0 <= v < 1)
         if self.ema is not None:

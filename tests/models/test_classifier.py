@@ -9,7 +9,8 @@ from torch import nn
 
 from coursekit.errors import EncoderError
 from coursekit.models.blocks import find_parts
-from coursekit.models.classifier import Classifier, weights_digest
+from coursekit.models.classifier import Classifier
+from coursekit.models.partway import weights_digest
 
 SMILES = ["CCO", "c1ccccc1C(=O)NCC[C@@H](Br)Cl", "C" * 60, "N#C[C@H](F)c1cc[nH]c1"]
 

@@ -361,9 +361,10 @@ def test_cost(strategy, task, make_model, monkeypatch):
     assert run.cost["epochs"] == EPOCHS
     assert run.cost["steps"] == len(train_rows(run)) == 4 * EPOCHS
     # Each step asks the clock at its begin and its end, each epoch once around its last flush,
-    # and embeddings once around their computation.
-    embeds = any(set(phase.learning_rates) == {"head"} for phase in plan.phases)
-    seconds = 4 * EPOCHS + EPOCHS + embeds
+    # and what is frozen once around its computation.
+    freezes = model.groups["block.0"][0] not in {n for g in opened for n in model.groups[g]}
+    freezes &= model.adapted is None  # adapters sit in every block
+    seconds = 4 * EPOCHS + EPOCHS + freezes
     assert run.cost["seconds"] == seconds
     assert run.cost["molecules_per_second"] == round(30 * EPOCHS / seconds, 1)
 
