@@ -215,6 +215,7 @@ def _losses(
         session.at.phase = trained.index(max(trained))
         session.optimizer = session.optimizer_of(session.at.phase)
         session.retention.hold()
+        session.prefix.only_pooled()
         session.open_phase()
         peaks = session.phase.learning_rates
         windows = itertools.chain.from_iterable(map(session.windows, itertools.count()))

@@ -139,6 +139,10 @@ class Prefix:
             for key in [k for k in self._kept if k.split()[0] not in alive]:
                 self._kept.pop(key).close()
 
+    def only_pooled(self) -> None:
+        """Keep no states from the next phase on: a few steps do not pay for a pass over all."""
+        self._wanted = [False] * len(self._wanted)
+
     def end(self, phase: int) -> None:
         """Begin the last predictions, of a model whose weights may be those of an earlier phase.
 
@@ -215,7 +219,7 @@ class Prefix:
             )
         # What has been kept so far is still good for this phase.
         self._ahead, self._fills = set(), False
-        self._wanted = [False] * len(self._wanted)
+        self.only_pooled()
         return self._keep(tokens, {}, whole) if whole else np.empty(0)
 
     def _keep(self, tokens: list[np.ndarray], keys: Mapping[int, str], whole: bool) -> np.ndarray:
