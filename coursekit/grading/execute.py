@@ -86,6 +86,7 @@ def execute(
     exercises: Mapping[str, Sequence[str]] | None = None,
     train: bool = False,
     threads: int = 1,
+    profile: str = "",
 ) -> Execution:
     """Run the cells in order.
 
@@ -97,6 +98,7 @@ def execute(
         exercises: variables of the answers to exercises that coursekit itself does not know.
         train: whether ``fit`` may train where there is no record.
         threads: for numerical libraries.
+        profile: that the student's runs were made in, so that ``setup`` chooses it as well.
 
     Returns:
         Whatever came out, however it ended.
@@ -113,7 +115,8 @@ def execute(
     while True:
         waiting = [cell for cell in cells if cell.number not in ended]
         attempt = _Attempt(waiting, sandbox, limits, deadline)
-        attempt.run({"records": packed, "exercises": names}, train, threads)
+        job = {"records": packed, "exercises": names, "profile": profile}
+        attempt.run(job, train, threads)
         result = attempt.result
         fallen = [run for run in result.cells.values() if run.state == "ended"]
         if not fallen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -14,6 +15,7 @@ from coursekit.runs.embedded import find_embedded
 from coursekit.runs.record import parse_json
 
 MAX_RECORDS = 40
+_PROFILE = re.compile(r">profile</th><td[^<>]{0,200}>(quick|cpu|t4|full):")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,17 @@ class Harvest:
             if h not in kept
         ]
         return Harvest(kept, (*self.notices, *others))
+
+
+def profile_in(html: Iterable[str]) -> str:
+    """The profile that ``setup`` chose, as its output says; "" where it is not there.
+
+    Settings follow from it, and a record fits only the settings it was made with.
+    """
+    for text in html:
+        if found := _PROFILE.search(text):
+            return found[1]
+    return ""
 
 
 def harvest(html: Iterable[str], files: Mapping[str, bytes] | None = None) -> Harvest:

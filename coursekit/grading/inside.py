@@ -33,6 +33,8 @@ def main() -> None:
     os.dup2(2, 1)
     _limit(job["limits"])
     _write_records(job["records"])
+    if job["profile"]:
+        os.environ["COURSEKIT_PROFILE"] = job["profile"]
     send = _sender(channel)
     shell = _shell(send)
     _install_desk(send, job["exercises"])

@@ -151,12 +151,17 @@ def _describe(
         findings.append("cells were moved; they are graded in the order in which they were given")
     if matches.changed:
         findings.append(f"{len(matches.changed)} given cells had been changed; they were restored")
-    missing = [
-        cell.grade_id for i, cell in enumerate(master.cells)
-        if cell.role == "check" and i not in matches.cells
-    ]  # fmt: skip
-    if missing:
-        findings.append(f"check cells were changed or deleted and restored: {', '.join(missing)}")
+    restored = [
+        cell.grade_id
+        for i, cell in enumerate(master.cells)
+        if cell.role == "check"
+        and not any(
+            submitted[n].source.strip() == cell.source.strip() and submitted[n].kind == cell.kind
+            for n in matches.cells.get(i, ())
+        )
+    ]
+    if restored:
+        findings.append(f"check cells were changed or deleted and restored: {', '.join(restored)}")
     if own:
         findings.append(f"{len(own)} code cells of the student's own were kept, where they stood")
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from coursekit.checks import Exercise, Wrong, expect
 from coursekit.grading.master import Master, _master_cell
 
 SETUP = "import math\n\nimport coursekit as ck\n\ncounts = [3, 4, 8]"
@@ -31,7 +32,7 @@ def _cell(kind: str, source: str, grade_id: str = "", **marks: Any) -> dict[str,
     if kind == "code":
         cell |= {"execution_count": None, "outputs": []}
     if grade_id:
-        common = {"schema_version": 3, "grade_id": grade_id, "task": False}
+        common = {"schema_version": 3, "grade_id": grade_id, "task": False, "locked": False}
         cell["metadata"] = {"id": grade_id, "nbgrader": common | marks}
     return cell
 
@@ -107,3 +108,28 @@ def saved_by_colab(notebook: dict[str, Any]) -> dict[str, Any]:
         cell["source"] = cell["source"].splitlines(keepends=True)
         cell["metadata"] = {"id": f"aB{number}xYz", "outputId": "77", "colab_type": "code"}
     return saved
+
+
+def exercises() -> tuple[Exercise, ...]:
+    """What is checked: a mean, an AUROC that half may be given for, and a text for a person."""
+
+    def mean(value: Any) -> str:
+        expect.close("mean", value, 5.0)
+        return "5 it is."
+
+    def auroc(value: Any) -> str:
+        try:
+            expect.close("value", value, 0.875)
+        except Wrong as wrong:
+            near = isinstance(value, float) and 0.4 < value < 1
+            raise Wrong(wrong.message, share=0.25 if near else 0.0) from None
+        return ""
+
+    def text(value: Any) -> str:
+        return "A person reads it."
+
+    return (
+        Exercise("97.1", "The mean", 2, ("mean",), mean),
+        Exercise("97.2", "AUROC", 5, ("value",), auroc),
+        Exercise("97.3", "Why", 3, ("text",), text, by_person=True),
+    )

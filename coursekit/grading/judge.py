@@ -1,0 +1,220 @@
+"""Points for answers, given where the student's code never was.
+
+The sandbox hands over plain answers. Here they are read, runs among them get the instructor's
+labels, and the public check and the instructor's hidden one look at them. What cannot be judged
+goes to a person, never to full marks.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from coursekit.checks import Check, CheckResult, Exercise, judge
+from coursekit.checks.plain import from_plain
+from coursekit.data.binding_task import BindingTask
+from coursekit.errors import AnswerError, GradingError
+from coursekit.grading.execute import CellRun, Execution
+from coursekit.grading.rebuild import GradedCell, Rebuilt
+from coursekit.grading.verify import relabeled
+from coursekit.runs import Run
+
+HIDDEN = (
+    "This passes the check in your notebook, but not another one that your instructor made. Try "
+    "other cases than those you were shown."
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one exercise got.
+
+    Args:
+        exercise: its id.
+        state: "not attempted", "wrong", "right" or "cannot be checked".
+        points: finite, from 0 to ``max_points``.
+        max_points: what it is worth.
+        message: for the student; never about a hidden check.
+        note: for the instructor.
+        by_person: whether a person gives the points by plan, as for a reflection.
+        person: why a person has to look, beyond that; "" if nobody has to.
+    """
+
+    exercise: str
+    state: str
+    points: float
+    max_points: float
+    message: str
+    note: str = ""
+    by_person: bool = False
+    person: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def load_hidden(path: str | Path) -> dict[str, Check]:
+    """The instructor's hidden checks: a Python file with a dict ``CHECKS``, exercise id to check.
+
+    Each check takes the answers that the public one takes, and raises
+    :class:`coursekit.checks.Wrong` or returns. The file is the instructor's own code, and is run.
+
+    Raises:
+        GradingError: there is no such file, it fails, or has no such dict.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise GradingError(f"there are no hidden checks in {source}; expected a Python file.")
+    try:
+        found = runpy.run_path(str(source))["CHECKS"]
+        return {str(exercise): check for exercise, check in found.items() if callable(check)}
+    except Exception as error:
+        raise GradingError(
+            f"the hidden checks in {source} cannot be loaded ({type(error).__name__}: {error}); "
+            "expected a dict CHECKS, exercise id to function."
+        ) from error
+
+
+def judge_notebook(
+    exercises: Sequence[Exercise],
+    rebuilt: Rebuilt,
+    execution: Execution,
+    hidden: Mapping[str, Check] | None = None,
+    tasks: Sequence[BindingTask] = (),
+) -> list[Judged]:
+    """Judge every exercise of a notebook, answered or not.
+
+    Args:
+        exercises: of the lesson.
+        rebuilt: the notebook that was run.
+        execution: what came out.
+        hidden: checks that students do not see.
+        tasks: the instructor's, by whose labels runs are judged.
+    """
+    return [
+        _judge_one(exercise, rebuilt, execution, (hidden or {}).get(exercise.id), tasks)
+        for exercise in exercises
+    ]
+
+
+def answers_of(
+    exercise: str, rebuilt: Rebuilt, execution: Execution
+) -> dict[str, dict[str, Any]] | None:
+    """The plain answer that counts: the check cell's, or else the last one from any cell."""
+    given = execution.answers.get(exercise)
+    if not given:
+        return None
+    own = [cell for cell in rebuilt.cells if cell.master is not None]
+    official = {c.number for c in own if c.master and exercise in c.master.checks}
+    chosen = [answers for cell, answers in given if cell in official] or [a for _, a in given]
+    return chosen[-1]
+
+
+def _judge_one(
+    exercise: Exercise,
+    rebuilt: Rebuilt,
+    execution: Execution,
+    hidden: Check | None,
+    tasks: Sequence[BindingTask],
+) -> Judged:
+    plain = answers_of(exercise.id, rebuilt, execution)
+    if plain is None:
+        return _without_answer(exercise, rebuilt, execution)
+    try:
+        answers = {
+            name: _with_labels(from_plain(value, f"{exercise.id} {name!a:.40}"), tasks)
+            for name, value in plain.items()
+        }
+    except AnswerError as error:
+        return _person(exercise, "The answer could not be read.", str(error))
+    public = judge(exercise, answers)
+    if public.state == "cannot be checked" and not exercise.by_person:
+        return _person(exercise, public.message, public.message)
+    if hidden is None or public.state in ("not attempted", "cannot be checked"):
+        return _judged(exercise, public)
+    second = judge(exercise, answers, hidden)
+    note = f"hidden check: {second.state}. {second.message}".strip()
+    if second.state == "cannot be checked":
+        return _person(exercise, "A person has to look at this answer.", note)
+    if second.points >= public.points:
+        return _judged(exercise, public, note)
+    message = HIDDEN if public.state == "right" else public.message
+    return Judged(exercise.id, "wrong", second.points, exercise.points, message, note)
+
+
+def _with_labels(value: Any, tasks: Sequence[BindingTask]) -> Any:
+    """Runs of the instructor's tasks, with their labels; all else as it is."""
+    if isinstance(value, Run):
+        known = {task.fingerprint: task for task in tasks}
+        task = known.get(value.task["fingerprint"])
+        return value if task is None else relabeled(value, task)
+    if isinstance(value, dict):
+        return {name: _with_labels(item, tasks) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_labels(item, tasks) for item in value]
+    return value
+
+
+def _without_answer(exercise: Exercise, rebuilt: Rebuilt, execution: Execution) -> Judged:
+    """Say why there is none: not written, an error before the check, or no time left."""
+    cells = [c for c in rebuilt.cells if c.master is not None and _belongs(c, exercise.id)]
+    runs = [execution.cells[c.number] for c in cells if c.number in execution.cells]
+    touched = any(c.touched for c in cells)
+    if any(run.state == "not run" for run in runs) and touched:
+        return _person(
+            exercise,
+            "This cell was not run: the time for the notebook was over.",
+            "not run: the notebook's time was over before this exercise",
+        )
+    if not touched and not any(run.state == "ended" for run in runs):
+        message = "There is no answer yet."
+        return Judged(exercise.id, "not attempted", 0.0, exercise.points, message)
+    why = next((said for run in runs if (said := _trouble(run))), "The check was not reached.")
+    return Judged(exercise.id, "wrong", 0.0, exercise.points, why, by_person=exercise.by_person)
+
+
+def _belongs(cell: GradedCell, exercise: str) -> bool:
+    master = cell.master
+    if master is None:
+        return False
+    return exercise in master.checks or exercise in master.mentions
+
+
+def _trouble(run: CellRun) -> str:
+    if run.state == "ended":
+        return f"The cell did not come back: {run.why}."
+    if run.why:
+        return f"The cell was {run.why}."
+    if run.state == "error" and run.output.error is not None:
+        name, message, _ = run.output.error
+        return f"The cell stopped with {name}: {message}"[:500]
+    return ""
+
+
+def _person(exercise: Exercise, message: str, why: str) -> Judged:
+    return Judged(
+        exercise.id,
+        "cannot be checked",
+        0.0,
+        exercise.points,
+        message,
+        why,
+        exercise.by_person,
+        f"{exercise.id}: {why}",
+    )
+
+
+def _judged(exercise: Exercise, result: CheckResult, note: str = "") -> Judged:
+    return Judged(
+        exercise.id,
+        result.state,
+        float(result.points),
+        exercise.points,
+        result.message,
+        note,
+        exercise.by_person,
+    )
