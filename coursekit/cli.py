@@ -169,6 +169,7 @@ STRATEGIES = {
     "progressive": "ProgressiveUnfreeze",
     "partial": "PartialFinetune",
     "lora": "LoRAFinetune",
+    "scheduled": "ScheduledFinetune",
 }
 
 
@@ -180,11 +181,12 @@ STRATEGIES = {
 @click.option("--epochs", default=5, show_default=True)
 @click.option("--lr", type=float, default=None, help="Peak learning rate.  [strategy's default]")
 @click.option("--batch-size", type=int, default=None, help="[strategy's default]")
+@click.option("--schedule", default=None, help="YAML file for the strategy scheduled.  [generated]")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 def train(
     strategy: str, task_name: str, encoder: str, pooling: Any, epochs: int,
-    lr: float | None, batch_size: int | None, seed: int, out: Path,
+    lr: float | None, batch_size: int | None, schedule: str | None, seed: int, out: Path,
 ) -> None:  # fmt: skip
     """Train one strategy and keep its checkpoints and record; the same command goes on.
 
@@ -194,12 +196,14 @@ def train(
     from coursekit.data import load_task
     from coursekit.models import load_classifier
 
-    task = load_task(task_name)
-    model = load_classifier(encoder, pooling=pooling, seed=seed)
-    given = {"lr": lr, "batch_size": batch_size}
+    if schedule is not None and strategy != "scheduled":
+        raise click.UsageError("--schedule needs --strategy scheduled")
+    given = {"lr": lr, "batch_size": batch_size, "schedule": schedule}
     chosen = getattr(training, STRATEGIES[strategy])(
         **{name: value for name, value in given.items() if value is not None}
     )
+    task = load_task(task_name)
+    model = load_classifier(encoder, pooling=pooling, seed=seed)
     first = first_process()  # of several that torchrun has started only one speaks and writes
     if first:
         click.echo(str(chosen.plan(model, epochs)))

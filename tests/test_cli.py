@@ -248,6 +248,26 @@ def test_train_twice_and_evaluate(task_folder: Path, tmp_path: Path) -> None:
     assert (both.exit_code, "choose one" in both.output) == (2, True)
 
 
+def test_a_schedule_from_a_file(task_folder: Path, tmp_path: Path) -> None:
+    def train(strategy: str, schedule: Path) -> Result:
+        return call(
+            *("train", "--strategy", strategy, "--task", task_folder, "--epochs", 1),
+            *("--schedule", schedule, "--out", tmp_path / "run"),
+        )
+
+    path = tmp_path / "schedule.yaml"
+    path.write_text("0:\n  params: ['head.*']\n1:\n  params: [block.5]\n", encoding="utf-8")
+    result = train("scheduled", path)
+    assert result.exit_code == 0, result.output
+    assert "head.1.weight … head.1.bias" in result.output  # what the entry matched
+    assert Run.load(tmp_path / "run").strategy["schedule"]["1"] == {"params": ["block.5"]}
+    other = train("full", path)
+    assert (other.exit_code, "needs --strategy scheduled" in other.output) == (2, True)
+    missing = train("scheduled", tmp_path / "none.yaml")
+    assert missing.exit_code == 1
+    assert "none.yaml cannot be read" in missing.output
+
+
 def test_a_learning_rate_is_looked_for(task_folder: Path, tmp_path: Path) -> None:
     picture = tmp_path / "sweep.png"
     result = call(

@@ -466,3 +466,30 @@ def test_a_schedule_of_a_hundred_phases_is_recorded(task, make_model):
     assert len(run.notes) == 100  # what a record takes
     assert run.notes[50] == "10 notes are left out here"
     assert run.notes[-1].startswith("weights of epoch")
+
+
+def test_an_average_begins_anew_at_the_best_weights(task, make_model, scripted, weights):
+    """Lightning #21724 and its like: an average of weights that were left behind goes on."""
+    scripted([1.0, 0.9, 0.95, 0.96])
+    model = make_model()
+    ended: list[dict[str, torch.Tensor]] = []
+    begun: list[dict[str, torch.Tensor]] = []
+
+    def watch(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if "name" in optimizer.param_groups[0] and len(ended) == 4 and not begun:
+            begun.append(weights(model))
+
+    hook = register_optimizer_step_pre_hook(watch)
+    try:
+        run = ScheduledFinetune(THREE, **COMMON, patience=2, ema=0.5).fit(
+            model, task, epochs=5,
+            tracker=lambda row: row["split"] == "valid" and ended.append(weights(model)),
+        )  # fmt: skip
+    finally:
+        hook.remove()
+    assert "phase 1 began with the weights of epoch 1, the best" in run.notes
+    # The averages of epoch 1, which were the best; neither its own weights nor the last ones.
+    for name in NAMES:
+        assert torch.equal(begun[0][name], weights(model)[name])
+        assert not torch.equal(begun[0][name], ended[1][name])
+        assert not torch.equal(begun[0][name], ended[3][name])
