@@ -127,9 +127,10 @@ class ScheduledFinetune(FinetuneStrategy):
     def _check_ends(self, ends: Sequence[int | None]) -> None:
         """Refuse a phase that nothing would end."""
         missing = [number for number, end in enumerate(ends) if end is None]
-        if not self.epoch_transitions_only:  # the last phase ends with the run
+        if not self.epoch_transitions_only:
             missing = missing if self.patience is None else []
-            missing = [number for number in missing if number < len(ends) - 1]
+            # The last phase ends with the run.
+            missing = [number for number in missing if number < self._last(len(ends))]
         if missing:
             raise TrainingError(
                 f"schedule: phase {missing[0]}: max_transition_epoch is missing, and nothing else "
@@ -148,9 +149,9 @@ class ScheduledFinetune(FinetuneStrategy):
         matched = match([entry.params for entry in entries], model)
         groups = cut(model.groups, matched)
         ends = [entry.max_transition_epoch for entry in entries]
-        # The run is as long as the schedule, where that has an end, whatever the depth.
-        least = max(end or 0 for end in ends) if ends[-1] is not None else None
-        last = len(entries) - 1 if self.max_depth is None else min(self.max_depth, len(entries) - 1)
+        # The run is as long as the phases from 1 on, where the last has an end, whatever the depth.
+        least = max((end or 0 for end in ends[1:]), default=0) if ends[-1] is not None else 0
+        last = self._last(len(entries))
         patience = None if self.epoch_transitions_only else self.patience
         rates: dict[str, float] = {}
         phases = []
@@ -159,7 +160,7 @@ class ScheduledFinetune(FinetuneStrategy):
             opened = [group for group, inside in groups.items() if inside[0] in names]
             rates = rates | dict.fromkeys(opened, self._rate(number, entry))
             transition = Transition(
-                until_epoch=least if number == last else ends[number],
+                until_epoch=(least or None) if number == last else ends[number],
                 min_delta=self.min_delta,
                 restore_best=self.restore_best,
                 scheduler=entry.new_lr_scheduler if number else self._first_scheduler(),
@@ -219,6 +220,10 @@ class ScheduledFinetune(FinetuneStrategy):
         if self.schedule is not None:  # with text as keys, as in every other record
             found["schedule"] = {str(n): phase for n, phase in found["schedule"].items()}
         return found
+
+    def _last(self, phases: int) -> int:
+        """Number of the last phase that opens."""
+        return phases - 1 if self.max_depth is None else min(self.max_depth, phases - 1)
 
     def _rate(self, number: int, entry: Entry) -> float:
         if number == 0:

@@ -371,6 +371,13 @@ def test_a_bad_setting(schedule: Any, settings: dict[str, Any], words: list[str]
         place = message.index(word, place) + len(word)
 
 
+def test_the_last_phase_that_opens_needs_no_end() -> None:
+    ScheduledFinetune(second(), patience=None, max_depth=0)
+    ScheduledFinetune(patience=None, max_depth=0)
+    with pytest.raises(TrainingError, match="phase 0: max_transition_epoch is missing"):
+        ScheduledFinetune(patience=None, max_depth=1)
+
+
 def test_a_folder_or_a_file_that_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"cannot be read .*give the path of a YAML file"):
         ScheduledFinetune(tmp_path)

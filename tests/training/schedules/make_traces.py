@@ -188,6 +188,12 @@ CASES: dict[str, dict[str, Any]] = {
     "last phase with an epoch": {
         "losses": DOWN, "schedule": three(*until(1, 2, 6)), "patience": 3, "max_epochs": 4,
     },
+    "phase 0 with the latest epoch": {
+        "losses": LATE, "schedule": three(*until(9, 2, 5)), "fts": ONLY, "max_epochs": 3,
+    },
+    "one phase with an epoch": {
+        "losses": DOWN, "schedule": {0: {"params": layers(3, 2), **until(5)[0]}}, "max_epochs": 3,
+    },
     "generated, no reinit": {"losses": LATE, "schedule": None},
     "generated, current rates": {
         "losses": FLAT, "schedule": None,
@@ -339,7 +345,7 @@ def trace(case: dict[str, Any]) -> dict[str, Any]:
 
         def configure_optimizers(self) -> Any:
             # The groups of phase 0 alone, as its own examples do.
-            names = layers(3)
+            names = case["schedule"][0]["params"] if case["schedule"] else layers(3)
             open_ = [p for n, p in self.named_parameters() if n in names]
             made = torch.optim.AdamW(open_, lr=1e-3)
             if first is None:
