@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from coursekit.data.batches import bucketed_batches, encode, pad
+from coursekit.data.batches import encode, pad, passes
 from coursekit.errors import EncoderError
 from coursekit.models.blocks import find_parts, masked_mean
 from coursekit.models.memory import free_memory, is_out_of_memory
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Pooling = Literal["cls", "mean"]
+# Without gradients. On a processor, where the activations stay in its cache: on one core 1.4 times
+# as fast as 128 molecules of 60 tokens at a time, for an encoder 128 wide.
+EMBED_TOKENS = {"cpu": 1536}
 
 
 class Classifier(nn.Module):
@@ -176,7 +179,8 @@ class Classifier(nn.Module):
 
         Args:
             smiles: N SMILES.
-            batch_size: molecules at a time; half as many where the memory does not hold them.
+            batch_size: molecules at a time at most; fewer on a processor, where many would not fit
+                its cache, and half as many where the memory does not hold them.
 
         Returns:
             float32 array (N, H), in the order given.
@@ -245,11 +249,13 @@ class Classifier(nn.Module):
         self, tokens: list[np.ndarray], batch_size: int
     ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
         lengths = np.array([len(t) for t in tokens], dtype=np.int64)
+        every = np.arange(len(lengths))
+        tokens_at_once = EMBED_TOKENS.get(self.device.type)
         was_training = self.training
         self.eval()
         try:
             with torch.inference_mode():
-                for rows in bucketed_batches(lengths, batch_size):
+                for rows in passes(every, lengths, batch_size, tokens_at_once):
                     ids, mask = pad([tokens[i] for i in rows], self.tokenizer.pad_token_id)
                     yield rows, ids.to(self.device), mask.to(self.device)
         finally:

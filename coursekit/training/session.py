@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import torch
 
-from coursekit.data.batches import bucketed_batches, encode, pad
+from coursekit.data.batches import encode, pad, passes, random_windows
 from coursekit.errors import TrainingError
 from coursekit.runs import INTERRUPTED
 from coursekit.training import stage
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 FLUSH_EVERY = 20
 SAVE_SECONDS = 60.0
+# A processor is fastest where the activations of a pass stay in its cache: measured best of 256 to
+# 2048 tokens on encoders 128 and 384 wide. A GPU wants the whole batch at once.
+PASS_TOKENS = {"cpu": 768}
 
 
 class Session:
@@ -215,11 +218,14 @@ class Session:
     # ------------------------------------------------------------------ the parts of a step
 
     def windows(self, epoch: int) -> list[list[np.ndarray]]:
-        """Positions of molecules for each optimizer step of an epoch, in batches."""
+        """Positions of molecules for each optimizer step of an epoch, in forward passes."""
         rng = np.random.default_rng([self.seed, epoch])
-        batches = bucketed_batches(self.lengths, self.strategy.batch_size, rng)
-        size = self.strategy.accumulate
-        return [batches[i : i + size] for i in range(0, len(batches), size)]
+        size = self.strategy.batch_size
+        tokens = PASS_TOKENS.get(self.model.device.type) if self._encoder_trains() else None
+        return [
+            passes(rows, self.lengths, size, tokens)
+            for rows in random_windows(len(self.lengths), size * self.strategy.accumulate, rng)
+        ]
 
     def logits(self, rows: np.ndarray) -> torch.Tensor:
         """Logits (B,) of these training molecules."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coursekit.data import batches
-from coursekit.data.batches import bucketed_batches, encode, pad
+from coursekit.data.batches import bucketed_batches, encode, pad, passes, random_windows
 from coursekit.errors import EncoderError
 
 SMILES = ["CCO", "c1ccccc1Br", "C[C@H](N)Cl"]
@@ -111,6 +111,45 @@ def test_the_same_generator_gives_the_same_batches() -> None:
 
     assert flat(1) == flat(1)
     assert flat(1) != flat(2)
+
+
+@given(lengths_of, st.integers(1, 40), st.none() | st.integers(1, 500))
+def test_passes_hold_every_molecule_once_within_both_limits(
+    lengths: np.ndarray, largest: int, tokens: int | None
+) -> None:
+    lengths = np.maximum(lengths, 1)
+    rows = np.arange(len(lengths))[::2]
+    found = passes(rows, lengths, largest, tokens)
+    assert sorted(i for part in found for i in part) == list(rows)
+    order = [int(lengths[i]) for part in found for i in part]
+    assert order == sorted(order, reverse=True)
+    for part in found:
+        assert len(part) <= largest
+        assert tokens is None or len(part) == 1 or len(part) * lengths[part].max() <= tokens
+    for part in found[:-1]:  # and none is smaller than it need be
+        more = (len(part) + 1) * lengths[part].max()
+        assert len(part) == largest or (tokens is not None and more > tokens)
+
+
+def test_random_windows_are_random_and_whole() -> None:
+    found = random_windows(70, 32, np.random.default_rng(0))
+    assert [len(rows) for rows in found] == [32, 32, 6]
+    assert sorted(np.concatenate(found)) == list(range(70))
+    assert random_windows(0, 32, np.random.default_rng(0)) == []
+
+
+def test_passes_of_random_windows_save_most_of_the_padding() -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.normal(63, 8, 3000).round().astype(int), 40, 90)  # as in KinDEL
+    windows = random_windows(3000, 32, rng)
+    padded = sum(len(rows) * lengths[rows].max() for rows in windows)
+    divided = sum(
+        len(rows) * lengths[rows].max()
+        for window in windows
+        for rows in passes(window, lengths, 32, 768)
+    )
+    assert padded > 1.2 * lengths.sum()
+    assert divided < 1.1 * lengths.sum()
 
 
 def test_padding_reaches_the_longest_of_the_batch() -> None:

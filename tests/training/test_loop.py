@@ -64,8 +64,29 @@ def test_windows_divide_an_epoch(accumulate, task, make_model):
         windows = session.windows(epoch)
         rows = np.concatenate([rows for window in windows for rows in window])
         assert sorted(rows) == list(range(30))
-        assert [len(window) for window in windows[:-1]] == [accumulate] * (len(windows) - 1)
+        sizes = [sum(len(rows) for rows in window) for window in windows]
+        full, left = divmod(30, 8 * accumulate)
+        assert sizes == [8 * accumulate] * full + ([left] if left else [])
+        assert max(len(rows) for window in windows for rows in window) <= 8
     assert str(session.windows(0)) == str(session.windows(0)) != str(session.windows(1))
+
+
+def test_a_step_learns_from_random_molecules_in_passes_of_like_length(task, make_model):
+    """On a processor; where only the head learns, nothing is padded and one pass does."""
+    session = Session(replace(FULL, batch_size=15), make_model(), task, 2, 0, None, None)
+    session.open_phase()
+    session.lengths = session.lengths * 20  # as of molecules too large for one pass
+    first, second = session.windows(0)
+    assert len(first) > 1
+    for rows in (*first, *second):
+        assert len(rows) == 1 or len(rows) * session.lengths[rows].max() <= 768
+    order = session.lengths[np.concatenate(first)]
+    assert list(order) == sorted(order, reverse=True)
+    # Both windows hold short and long ones: lengths overlap.
+    spans = [session.lengths[np.concatenate(window)] for window in (first, second)]
+    assert max(s.min() for s in spans) < min(s.max() for s in spans)
+    session.model.open_groups(["head"])
+    assert [len(window) for window in session.windows(0)] == [1, 1]
 
 
 def test_the_first_step_is_adamw_on_the_mean_loss(task, make_model, weights, monkeypatch):
@@ -151,7 +172,7 @@ def test_learning_rates_in_the_history_are_the_plans(name, task, make_model):
 @ALL
 def test_it_learns(strategy, task, make_model):
     strategy = replace(strategy, lr=3 * strategy.lr)
-    run = strategy.fit(make_model(pooling="mean"), task, epochs=12)
+    run = strategy.fit(make_model(pooling="mean"), task, epochs=12, seed=2)
     losses = train_rows(run).groupby("epoch")["loss"].mean()
     assert losses.iloc[-1] < 0.85 * losses.iloc[0]
     assert run.scores("test", n_boot=0).auroc_easy.value > 0.8

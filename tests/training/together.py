@@ -30,7 +30,7 @@ from coursekit.training import FinetuneStrategy, session  # noqa: E402
 from coursekit.training.processes import processes  # noqa: E402
 from coursekit.training.session import Session  # noqa: E402
 
-SEED = 3
+SEED = 2
 FULL = STRATEGIES["full"]
 
 
