@@ -74,7 +74,7 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
         **COMMON, ema=0.8, gradient_checkpointing=True, class_weight=2.0, label_smoothing=0.1
     ),
     "held": ProgressiveUnfreeze(**COMMON, penalties=PENALTIES),
-    "adapters": LoRAFinetune(**COMMON | {"lr": 1e-2}, rank=4, dropout=0.1),
+    "adapters": LoRAFinetune(**COMMON | {"lr": 5e-3}, rank=4, dropout=0.1),
     "scheduled": ScheduledFinetune(
         SCHEDULE,
         **COMMON | {"lr": 1e-2},
