@@ -56,7 +56,7 @@ SETTINGS = {
     "accumulation": replace(FULL, accumulate=3),
     "patience": replace(STRATEGIES["head"], patience=1, lr=0.1),
 }
-LONG_ENOUGH = 6  # epochs, until predictions differ from molecule to molecule
+LONG_ENOUGH = 8  # epochs, until predictions differ from molecule to molecule
 
 
 def fit(name: str, **more: object) -> Run:
