@@ -221,7 +221,8 @@ class Session:
         """Positions of molecules for each optimizer step of an epoch, in forward passes."""
         rng = np.random.default_rng([self.seed, epoch])
         size = self.strategy.batch_size
-        tokens = PASS_TOKENS.get(self.model.device.type) if self._encoder_trains() else None
+        embedded = self._below.pooled is not None  # nothing to pad then, and little to compute
+        tokens = None if embedded else PASS_TOKENS.get(self.model.device.type)
         return [
             passes(rows, self.lengths, size, tokens)
             for rows in random_windows(len(self.lengths), size * self.strategy.accumulate, rng)
