@@ -54,7 +54,7 @@ bench: .venv/bench
 	$(BIN)/python docs/make_benchmark_page.py
 
 lessons: .venv/dev
-	@ls solutions/*.py >/dev/null 2>&1 || echo "there are no lessons in solutions/ yet"
+	$(BIN)/python -m coursekit.lessons.generate
 
 site: .venv/dev
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html

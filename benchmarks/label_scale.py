@@ -27,12 +27,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import rdkit
 
+from coursekit.bars import track
 from coursekit.data.chemistry import canonical
 from coursekit.data.labels import label_counts, label_selection
 from coursekit.data.rules import LabelRules
 from coursekit.data.scan import iter_selection
 from coursekit.data.schema import COLUMNS, MATRIX_COLUMNS, TARGET_COLUMNS, enrichment
-from coursekit.progress import track
 
 HERE = Path(__file__).resolve().parent
 CHUNK = 500_000

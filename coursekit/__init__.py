@@ -12,9 +12,9 @@ from typing import Any
 from coursekit.version import __version__
 
 _FACE = {
+    "BindingTask": "coursekit.data",
     "Classifier": "coursekit.models",
     "CourseKitError": "coursekit.errors",
-    "BindingTask": "coursekit.data",
     "EWC": "coursekit.training",
     "FinetuneStrategy": "coursekit.training",
     "FullFinetune": "coursekit.training",
@@ -28,10 +28,13 @@ _FACE = {
     "Replay": "coursekit.training",
     "Run": "coursekit.runs",
     "ScheduledFinetune": "coursekit.training",
+    "check": "coursekit.lessons",
     "compare": "coursekit.evaluation",
     "enrichment": "coursekit.data",
     "find_learning_rate": "coursekit.training",
     "fingerprint_baseline": "coursekit.evaluation",
+    "handin": "coursekit.lessons",
+    "hint": "coursekit.lessons",
     "label_selection": "coursekit.data",
     "load_classifier": "coursekit.models",
     "load_heldout": "coursekit.data",
@@ -41,6 +44,9 @@ _FACE = {
     "make_task": "coursekit.data",
     "masked_token_loss": "coursekit.models",
     "paired_difference": "coursekit.evaluation",
+    "progress": "coursekit.lessons",
+    "setup": "coursekit.lessons",
+    "show_solution": "coursekit.lessons",
 }
 
 __all__ = ["__version__", *_FACE]

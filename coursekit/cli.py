@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from coursekit.bars import first_process
 from coursekit.errors import CourseKitError
-from coursekit.progress import first_process
 from coursekit.version import __version__
 
 CARRY_ON = (

@@ -14,6 +14,7 @@ LESSONS_TYPE = (
     *("load_selection", "enrichment", "make_task", "load_task", "load_classifier"),
     *("HeadOnlyFinetune", "FullFinetune", "ProgressiveUnfreeze", "FinetuneStrategy", "Phase"),
     *("Run", "fingerprint_baseline", "compare", "paired_difference"),
+    *("setup", "check", "hint", "show_solution", "progress", "handin"),
 )
 
 

@@ -1,9 +1,10 @@
 """What a notebook carries in its outputs: sheets of answers, runs among them, for whoever reads it.
 
 The carrier is text inside of HTML, ``coursekit.answers/1:<base64 of zlib of JSON>:end``, in a fold
-(``<details>``). No attribute, script or metadata is needed to find it again, so it is still there
-when a front end has sanitized the output, renamed cells, or dropped all metadata. Reading trusts
-nothing: sizes are bounded before and while unpacking, and a spoiled carrier costs only itself.
+(``<details>``), with the records of its runs beside it as :mod:`coursekit.runs.embedded` finds
+them. No attribute, script or metadata is needed to find it again, so it is still there when a front
+end has sanitized the output, renamed cells, or dropped all metadata. Reading trusts nothing: sizes
+are bounded before and while unpacking, and a spoiled carrier costs only itself.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 from coursekit.checks.sheet import MAX_BYTES, AnswerSheet
 from coursekit.errors import AnswerError
+from coursekit.runs.embedded import MARKER, find_embedded
 
 MAX_TEXT = 4_000_000  # characters of one carrier
 MAX_NOTEBOOK_BYTES = 64_000_000
@@ -84,13 +87,41 @@ def fold(sheet: AnswerSheet, summary: str) -> str:
     """HTML that carries a sheet: one line, which opens to the packed text.
 
     Args:
-        sheet: what to carry.
+        sheet: what to carry; each run in it is carried once, as its record.
         summary: the line, plain words without markup.
+
+    Raises:
+        AnswerError: it is too large.
     """
-    return (
-        f"<details><summary>{summary}</summary><pre style='white-space: pre-wrap; "
-        f"word-break: break-all; font-size: 8px'>{pack(sheet)}</pre></details>"
-    )
+    records: dict[str, str] = {}
+    light = AnswerSheet(sheet.lesson, sheet.kit, _exchange(sheet.answers, _take_out(records)))
+    texts = [pack(light), *(MARKER + text for text in records.values())]
+    style = "white-space: pre-wrap; word-break: break-all; font-size: 8px"
+    body = "".join(f'<pre style="{style}">{text}</pre>' for text in texts)
+    return f"<details><summary>{summary}</summary>{body}</details>"
+
+
+def _digest(record: str) -> str:
+    return "sha256:" + sha256("".join(record.split()).encode()).hexdigest()
+
+
+def _take_out(records: dict[str, str]) -> Callable[[str], str]:
+    def take(record: str) -> str:
+        records[_digest(record)] = record
+        return _digest(record)
+
+    return take
+
+
+def _exchange(data: Any, change: Callable[[str], str]) -> Any:
+    """The same plain data with the record of every run changed."""
+    if isinstance(data, list):
+        return [_exchange(item, change) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if data.get("kind") == "run" and isinstance(data.get("record"), str):
+        return {**data, "record": change(data["record"])}
+    return {key: _exchange(item, change) for key, item in data.items()}
 
 
 def read_notebook(source: str | Path | bytes | Mapping[str, Any]) -> Carried:
@@ -104,12 +135,18 @@ def read_notebook(source: str | Path | bytes | Mapping[str, Any]) -> Carried:
     """
     sheet: AnswerSheet | None = None
     problems: list[str] = []
-    for number, text in enumerate(_carriers(_parsed(source))):
+    outputs = list(_outputs(_parsed(source)))
+    records = {
+        _digest(text): "".join(text.split()) for html in outputs for text in find_embedded(html)
+    }
+    texts = (match[0] for html in outputs for match in _CARRIER.finditer(html))
+    for number, text in enumerate(texts):
         if number >= MAX_CARRIERS:
             problems.append(f"more than {MAX_CARRIERS} carriers; the others were not read")
             break
         try:
             one = unpack(text)
+            one.answers = _exchange(one.answers, lambda record: records.get(record, record))
         except AnswerError as error:
             problems.append(str(error))
             continue
@@ -141,7 +178,8 @@ def _parsed(source: str | Path | bytes | Mapping[str, Any]) -> Mapping[str, Any]
     return notebook
 
 
-def _carriers(notebook: Mapping[str, Any]) -> Iterator[str]:
+def _outputs(notebook: Mapping[str, Any]) -> Iterator[str]:
+    """The HTML of all outputs."""
     for cell in _list(notebook.get("cells")):
         for output in _list(cell.get("outputs") if isinstance(cell, Mapping) else None):
             data = output.get("data") if isinstance(output, Mapping) else None
@@ -149,7 +187,7 @@ def _carriers(notebook: Mapping[str, Any]) -> Iterator[str]:
             if isinstance(html, list):
                 html = "".join(line for line in html if isinstance(line, str))
             if isinstance(html, str) and len(html) <= MAX_NOTEBOOK_BYTES:
-                yield from (match[0] for match in _CARRIER.finditer(unescape(html)))
+                yield unescape(html)
 
 
 def _list(value: Any) -> list[Any]:

@@ -120,6 +120,8 @@ def _look_for_gaps(exercise: Exercise, answers: Mapping[str, Any]) -> None:
         value = answers.get(name, ...)
         if value is ...:
             raise NotAttempted(f"Put your answer where `{name}` has `...`, and run both cells.")
+        if value is None and name in exercise.collect:
+            raise NotAttempted(f"`{name}` returns nothing yet: write its body.")
         if value is None:
             raise Wrong(f"`{name}` is None: did a line forget to return or to assign its result?")
         if isinstance(value, plain.Unknown):

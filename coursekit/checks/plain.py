@@ -315,6 +315,8 @@ def _read_column(values: list[Any], where: str, name: str, labels: list[str]) ->
 def _read_run(record: Any, where: str) -> Run:
     if not isinstance(record, str):
         _refuse(where, "is a run without a record")
+    if record.startswith("sha256:"):
+        _refuse(where, "is a run whose record is not in the notebook")
     try:
         return Run.from_record(decode_record(record))
     except CourseKitError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from html import escape
@@ -11,6 +12,7 @@ from typing import Any, Literal, get_args
 from coursekit.errors import AnswerError
 
 State = Literal["not attempted", "wrong", "right", "cannot be checked"]
+_CODE = re.compile("`([^`]+)`")
 _MARKS: dict[State, tuple[str, str]] = {  # a sign and a color; the word is always there too
     "not attempted": ("○", "#6b7280"),
     "wrong": ("✗", "#b45309"),
@@ -104,9 +106,14 @@ class CheckResult:
 
     def _repr_html_(self) -> str:
         mark, color = _MARKS[self.state]
-        message = escape(self.message).replace("\n", "<br>")
+        message = in_html(self.message)
         return (
             f'<div style="border-left: 4px solid {color}; padding: 2px 12px">'
             f"<strong>{mark} Exercise {escape(self.exercise)}: {escape(self.verdict)}.</strong> "
             f"{message}</div>"
         )
+
+
+def in_html(text: str) -> str:
+    """A message as HTML: what is in backquotes becomes code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text)).replace("\n", "<br>")

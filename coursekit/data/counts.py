@@ -25,11 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from coursekit.bars import track
 from coursekit.data.activity import Activity
 from coursekit.data.library import Library
 from coursekit.data.schema import enrichment
 from coursekit.errors import LibraryError
-from coursekit.progress import track
 
 TOP_SHARE = 1_000_000 / 80_727_010
 """Part of the library that KinDEL's "1M" files hold: the members with the highest enrichment."""

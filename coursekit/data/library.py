@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from coursekit.bars import track
 from coursekit.data.chemistry import parse, require_rdkit
 from coursekit.data.paths import bundled
 from coursekit.data.reactions import react_a, react_b, react_c
 from coursekit.errors import LibraryError
-from coursekit.progress import track
 
 # Ring-closure numbers for the bonds A-C and C-B; no building block has ninety rings of its own.
 _FR_BOND, _AT_BOND, _SECOND_AT_BOND = "%90", "%91", "%92"

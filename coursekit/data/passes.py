@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from coursekit.bars import track
 from coursekit.data.disynthons import DisynthonTables
 from coursekit.data.draw import Integers, LowestKeys, row_keys
 from coursekit.data.rules import EnrichmentAtLeast, LabelRules
@@ -28,7 +29,6 @@ from coursekit.data.schema import (
     enrichment,
 )
 from coursekit.errors import TaskError
-from coursekit.progress import track
 
 Source = str | Path | pd.DataFrame
 

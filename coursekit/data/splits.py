@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from coursekit.bars import track
 from coursekit.data.chemistry import parent_key, scaffold
 from coursekit.data.disynthons import PAIRS
 from coursekit.data.published_splits import PARTS, SPLIT_COLUMNS, load_splits
 from coursekit.errors import TaskError
-from coursekit.progress import track
 
 RULES = ("random", "disynthon", "scaffold", *SPLIT_COLUMNS)
 """Names of the split rules."""

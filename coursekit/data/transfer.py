@@ -18,9 +18,9 @@ from pathlib import Path
 
 import httpx
 
+from coursekit.bars import bar
 from coursekit.data.shared_cache import Say, share
 from coursekit.errors import DownloadError
-from coursekit.progress import bar
 
 _SPARE_DISK = 16 << 20  # never fill a disk to the last byte
 _LONGEST_WAIT = 60.0

@@ -169,8 +169,8 @@ def _unparsable(
     """Parse SMILES as far as asked for: how many rows were parsed, and which failed."""
     if check_smiles is False:
         return 0, []
+    from coursekit.bars import track
     from coursekit.data.chemistry import require_rdkit
-    from coursekit.progress import track
 
     try:
         require_rdkit()

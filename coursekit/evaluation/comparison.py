@@ -71,7 +71,7 @@ def compare(
     return Comparison(runs=named, scores=scores, part=part, n_boot=n_boot, seed=seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Approaches in rows, scores and cost in columns; made by :func:`compare`.
 
@@ -235,6 +235,8 @@ class Comparison:
             for line in lines
         ]
         return "\n".join([*rows[:2], rule, *rows[2:], rule, *self._wrapped(len(rule))])
+
+    __repr__ = __str__
 
     def _wrapped(self, width: int) -> list[str]:
         lines = textwrap.wrap(self.caption, width)

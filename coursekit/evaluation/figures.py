@@ -4,6 +4,7 @@ from coursekit.evaluation.history_figures import loss_curves
 from coursekit.evaluation.molecule_figures import molecules_beside_nearest_binder
 from coursekit.evaluation.plan_figures import freeze_map, learning_rate_plan
 from coursekit.evaluation.score_figures import roc_pr_curves, scores_figure
+from coursekit.evaluation.selection_figures import reads_figure
 from coursekit.evaluation.sweep_figures import learning_rate_sweep
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "learning_rate_sweep",
     "loss_curves",
     "molecules_beside_nearest_binder",
+    "reads_figure",
     "roc_pr_curves",
     "scores_figure",
 ]

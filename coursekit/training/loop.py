@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coursekit import progress
 from coursekit.errors import TrainingError
 from coursekit.interrupt import Interruptible
 from coursekit.runs import Run
@@ -19,6 +18,7 @@ from coursekit.training.recorded import recorded_run
 from coursekit.training.result import make_run
 from coursekit.training.session import Session
 from coursekit.training.step import step
+from coursekit.training.watch import watch
 
 if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
@@ -74,28 +74,24 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
     A window is what one optimizer step sees: one batch, or several under accumulation.
     """
     at = session.at
-    bar = progress.bar(
-        total=session.plan.epochs * len(session.windows(at.epoch)),
-        initial=at.step,
-        unit="step",
-        desc=session.name,
-    )
-    while not session.finished:
-        session.open_phase()
-        while not session.phase_is_over():
-            windows = session.windows(at.epoch)
-            for window in windows[at.windows :]:
-                began = time.monotonic()
-                rates = session.set_learning_rates((at.windows + 0.5) / len(windows))
-                losses = step(session, window)
-                session.count(losses, rates, sum(map(len, window)), began)
-                bar.update()
-                if session.processes.any(ctrl_c.asked):
-                    session.interrupt()
-                    bar.close()
-                    return
-                session.save_if_due()
-            scores = session.end_epoch()
-            bar.set_postfix(loss=f"{scores['loss']:.3f}", hard=f"{scores['auroc_hard']:.3f}")
-        session.next_phase()
-    bar.close()
+    session.watcher, ending = watch(session), "stopped by an error"
+    try:
+        while not session.finished:
+            session.open_phase()
+            while not session.phase_is_over():
+                windows = session.windows(at.epoch)
+                for window in windows[at.windows :]:
+                    began = time.monotonic()
+                    rates = session.set_learning_rates((at.windows + 0.5) / len(windows))
+                    losses = step(session, window)
+                    session.count(losses, rates, sum(map(len, window)), began)
+                    if session.processes.any(ctrl_c.asked):
+                        session.interrupt()
+                        ending = "interrupted"
+                        return
+                    session.save_if_due()
+                session.end_epoch()
+            session.next_phase()
+        ending = "finished"
+    finally:
+        session.watcher.close(ending)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from coursekit import progress
+from coursekit import bars
 from coursekit.errors import TrainingError
 from coursekit.training.recompute import gradient_checkpointing
 from coursekit.training.session import Session
@@ -139,7 +139,7 @@ def find_learning_rate(
             "sweep are needed to see a fall"
         )
     rates = np.geomspace(lowest, highest, steps)
-    bar = progress.bar(total=steps * sweeps, unit="step", desc=f"{type(strategy).__name__}: lr")
+    bar = bars.bar(total=steps * sweeps, unit="step", desc=f"{type(strategy).__name__}: lr")
     tables = []
     gpu = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpu):

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
     from coursekit.training.phases import Phase
     from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.watch import Watcher
 
 FLUSH_EVERY = 20
+FLUSH_SECONDS = 1.0  # where steps are slow, somebody watches each
 SAVE_SECONDS = 60.0
 # A processor is fastest where the activations of a pass stay in its cache: measured best of 256 to
 # 2048 tokens on encoders 128 and 384 wide. A GPU wants the whole batch at once.
@@ -85,6 +87,7 @@ class Session:
         self.processes = processes or Processes()
         self.seed, self.folder = seed, folder
         self.tracker = tracker if self.processes.first else None
+        self.watcher: Watcher | None = None
         self.precision = choose_precision(strategy.precision, model.device)
         strategy.prepare(model)
         self.processes.begin(model, self.identity)
@@ -119,7 +122,7 @@ class Session:
         )
         self._below: Below = NOTHING
         self._pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
-        self._saved = time.monotonic()
+        self._saved = self._flushed = time.monotonic()
         torch.manual_seed(self.processes.seed(seed))
 
     @property
@@ -269,7 +272,7 @@ class Session:
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "train"}
         row |= {f"learning_rate.{group}": rate for group, rate in rates.items()}
         self._pending.append((row, losses))
-        if len(self._pending) >= FLUSH_EVERY:
+        if len(self._pending) >= FLUSH_EVERY or began - self._flushed > FLUSH_SECONDS:
             self.flush()
         at.seconds += time.monotonic() - began
 
@@ -281,6 +284,7 @@ class Session:
         tensors = [loss for _, losses in self._pending for loss in losses.values()]
         rows = [row for row, _ in self._pending]
         self._pending.clear()
+        self._flushed = time.monotonic()
         for (row, name), loss in zip(found, torch.stack(tensors).cpu().tolist(), strict=True):
             if not math.isfinite(loss):
                 what = "training loss" if name == "loss" else name.replace("_", " ")
@@ -291,6 +295,8 @@ class Session:
 
     def _append(self, row: dict[str, Any]) -> None:
         self.history.append(row)
+        if self.watcher is not None:
+            self.watcher(row)
         if self.tracker is None:
             return
         try:
@@ -363,6 +369,7 @@ class Session:
 
     def interrupt(self) -> None:
         """Keep what there is and say how to go on."""
+        self.flush()
         self.save()
         goes_on = "; fit again with the same checkpoint_dir to go on" if self.folder else ""
         self.note(f"{INTERRUPTED} in epoch {self.at.epoch}, after step {self.at.step}{goes_on}")

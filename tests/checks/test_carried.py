@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -20,7 +21,8 @@ from coursekit.checks import AnswerSheet, read_notebook
 from coursekit.checks.carried import fold, pack, unpack
 from coursekit.checks.sheet import MAX_BYTES
 from coursekit.errors import AnswerError
-from coursekit.runs import Run
+from coursekit.runs import Run, decode_record
+from coursekit.runs.embedded import find_embedded
 from coursekit.runs.record import empty_history
 
 
@@ -73,14 +75,35 @@ def notebook(*html: str) -> dict[str, Any]:
     return nbformat.v4.new_notebook(cells=cells)
 
 
-def test_a_run_comes_back_whole_from_a_notebook_on_disk(tmp_path: Any) -> None:
+def test_a_run_comes_back_whole_from_a_notebook_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "lesson.ipynb"
     nbformat.write(notebook(fold(filled(), "answers")), path)
     found = read_notebook(path)
     assert found.problems == ()
     run = found.sheet.values("01.4")["frozen"]
     pd.testing.assert_frame_equal(run.predictions, Run.from_record(a_run().record()).predictions)
-    assert len(pack(filled())) < 300_000
+    assert [Run.from_record(decode_record(t)).name for t in find_embedded(as_text(path))] == [
+        "frozen"
+    ]
+
+
+def as_text(path: Path) -> str:
+    return "".join(json.loads(path.read_text())["cells"][0]["outputs"][0]["data"]["text/html"])
+
+
+def test_a_run_that_is_answered_twice_is_carried_once() -> None:
+    sheet = filled()
+    sheet.add("01.5", {"again": [a_run(), "text"]})
+    html = fold(sheet, "answers")
+    assert html.count("coursekit-record:") == 1
+    found = read_notebook(notebook(html)).sheet
+    assert found == sheet
+
+
+def test_a_lost_record_is_missed_by_name() -> None:
+    html = re.sub("coursekit-record:[^<]*", "", fold(filled(), "answers"))
+    with pytest.raises(AnswerError, match="not in the notebook"):
+        read_notebook(notebook(html)).sheet.values("01.4")
 
 
 def as_colab_saves(data: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +147,8 @@ def test_the_last_answer_counts_and_a_spoiled_one_costs_only_itself() -> None:
     later = AnswerSheet("01")
     later.add("01.5", {"precision_at": [0.5]})
     later.add("01.4", {"frozen": ...})
-    good, spoiled = fold(filled(), "a"), fold(filled(), "b").replace(":eN", ":eNX", 1)
-    found = read_notebook(notebook(good, spoiled[:2000] + ":end", fold(later, "c")))
+    spoiled = re.sub("answers/1:(.{20})..", r"answers/1:\1", fold(filled(), "b"))
+    found = read_notebook(notebook(fold(filled(), "a"), spoiled, fold(later, "c")))
     assert set(found.sheet.answers) == {"01.4", "01.5"}
     assert found.sheet.values("01.4") == {"frozen": ...}
     assert len(found.problems) == 1

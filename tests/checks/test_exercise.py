@@ -91,6 +91,9 @@ def test_a_function_is_handed_over_as_what_it_gives() -> None:
     sheet.add_plain("99.1", one.hand_over(lambda n: 1 / 0))
     assert sheet.values("99.1")["x"].why == "ZeroDivisionError: division by zero"
     assert judge(one, sheet.values("99.1")).state == "wrong"
+    nothing = exercise(lambda x: None, collect={"x": lambda f: f()})
+    sheet.add_plain("99.1", nothing.hand_over(lambda: None))
+    assert judge(nothing, sheet.values("99.1")).state == "not attempted"
     sheet.add_plain("99.1", one.hand_over(...))
     assert judge(one, sheet.values("99.1")).state == "not attempted"
 
@@ -118,7 +121,7 @@ def test_a_result_shows_its_state_in_words_and_travels() -> None:
     assert "wrong (1 of 4 points)" in str(result)
     shown = result._repr_html_()
     assert "wrong (1 of 4 points)" in shown
-    assert "&lt; 3 &amp; more" in shown
+    assert "<code>x</code> &lt; 3 &amp; more" in shown
     assert CheckResult.from_plain(result.to_plain()) == result
     for spoiled in ({}, {**result.to_plain(), "more": 1}, {**result.to_plain(), "points": "4"}):
         with pytest.raises(AnswerError):

@@ -41,13 +41,13 @@ def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
         iterable: what to go through, if anything.
         options: tqdm's.
     """
-    kind = _InNotebook if _notebook() else tqdm
+    kind = _InNotebook if in_notebook() else tqdm
     return kind(iterable, leave=False, disable=not visible(), **options)
 
 
 def visible() -> bool:
     """Whether anybody watches: a terminal, or a notebook."""
-    return first_process() and (sys.stderr.isatty() or _notebook())
+    return first_process() and (sys.stderr.isatty() or in_notebook())
 
 
 def first_process() -> bool:
@@ -55,7 +55,8 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this."""
     # Looked up and not imported: outside of IPython nothing is to be loaded for this.
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from coursekit.progress import track, visible
+from coursekit.bars import track, visible
 
 
 class Terminal(io.StringIO):
@@ -39,7 +39,7 @@ def test_a_notebook_sees_one_display_that_is_empty_in_the_end() -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     code = """
 import time
-from coursekit.progress import track, visible
+from coursekit.bars import track, visible
 seen = []
 from IPython.display import DisplayHandle
 update = DisplayHandle.update
