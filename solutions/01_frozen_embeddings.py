@@ -259,8 +259,8 @@ ck.check("01.3", frozen_scores, task)
 
 # %% coursekit="wrong 01.4"
 # gets: the encoder stays frozen with
-forest = ck.fingerprint_baseline(task, "forest")
-ck.check("01.4", forest, forest, ck.compare({"forest": forest}))
+logistic = ck.fingerprint_baseline(task, "logistic")
+ck.check("01.4", logistic, logistic, ck.compare({"logistic": logistic}))
 
 # %% coursekit="answer 01.4"
 # 01.4 The first row of the table

@@ -31,26 +31,30 @@ def exercise(
     return register
 
 
-def reflection(id: str, title: str, points: float, answer: str, least_words: int = 20) -> None:
+def reflection(id: str, title: str, points: float, *answers: str, least_words: int = 20) -> None:
     """Register a question that is answered in words and graded by a person.
 
     Args:
         id: of the exercise.
         title: a few words.
         points: what a person can give.
-        answer: name of the variable that holds the text.
+        answers: names of the variables that hold a text each.
         least_words: shorter answers are sent back.
     """
 
-    def check(text: Any) -> str:
-        if not isinstance(text, str):
-            raise Wrong(f"`{answer}` is not a text; write your sentences between quotes.")
-        words = len(text.split())
-        if words < least_words:
-            raise Wrong(f"`{answer}` has {words} words; say why, in at least {least_words}.")
-        return f"`{answer}` has {words} words. A person reads it, with a rubric."
+    def check(*texts: Any) -> str:
+        counts = []
+        for name, text in zip(answers, texts, strict=True):
+            if not isinstance(text, str):
+                raise Wrong(f"`{name}` is not a text; write your sentences between quotes.")
+            counts.append(len(text.split()))
+            if counts[-1] < least_words:
+                raise Wrong(f"`{name}` has {counts[-1]} words; say why, in at least {least_words}.")
+        named = ", ".join(f"`{name}`" for name in answers)
+        verb = "has" if len(answers) == 1 else "have together"
+        return f"{named} {verb} {sum(counts)} words. A person reads it, with a rubric."
 
-    _add(Exercise(id, title, points, (answer,), check, by_person=True))
+    _add(Exercise(id, title, points, answers, check, by_person=True))
 
 
 def lessons() -> list[str]:

@@ -151,3 +151,18 @@ def test_an_empty_sheet_is_not_attempted_and_a_spoiled_answer_cannot_be_checked(
     states = {result.exercise: result.state for result in judge_sheet(sheet)}
     assert states["00.2"] == "cannot be checked"
     assert states["00.1"] == "not attempted"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "said"),
+    [
+        ("word " * 30, "cannot be checked", "has 30 words. A person reads it"),
+        ("too short", "wrong", "has 2 words"),
+        (42, "wrong", "is not a text"),
+        (..., "not attempted", "`reflection_00`"),
+    ],
+)
+def test_a_reflection_is_looked_at_for_being_there(answer: Any, state: str, said: str) -> None:
+    result = judge(find("00.6"), {"reflection_00": answer})
+    assert (result.state, result.points) == (state, 0)
+    assert said in result.message
