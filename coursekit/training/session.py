@@ -273,6 +273,7 @@ class Session:
         row |= {f"learning_rate.{group}": rate for group, rate in rates.items()}
         self._pending.append((row, losses))
         if len(self._pending) >= FLUSH_EVERY or began - self._flushed > FLUSH_SECONDS:
+            self._flushed = began
             self.flush()
         at.seconds += time.monotonic() - began
 
@@ -284,7 +285,6 @@ class Session:
         tensors = [loss for _, losses in self._pending for loss in losses.values()]
         rows = [row for row, _ in self._pending]
         self._pending.clear()
-        self._flushed = time.monotonic()
         for (row, name), loss in zip(found, torch.stack(tensors).cpu().tolist(), strict=True):
             if not math.isfinite(loss):
                 what = "training loss" if name == "loss" else name.replace("_", " ")
