@@ -13,6 +13,7 @@ from coursekit.evaluation.picture import GREY, PALETTE, readable, spread
 WIDTH, HEIGHT = 880, 320
 _TOP, _BOTTOM, _LEFT, _RIGHT, _GAP = 40, 46, 54, 92, 62
 MAX_POINTS = 400
+MOST_MARKS = 20  # more of them run together; the dash still tells lines apart
 Point = tuple[float, float]
 
 
@@ -132,7 +133,7 @@ def _panel(panel: Panel, left: float, width: float) -> list[str]:
             f'<polyline points="{path}" fill="none" stroke="{line.color}" '
             f'stroke-width="{2 if line.marks else 1}"{dash}/>'
         )
-        if line.marks:
+        if line.marks and len(at) <= MOST_MARKS:
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{line.color}"/>'
                       for x, y in at]  # fmt: skip
         ends.append((at[-1], line))

@@ -113,7 +113,7 @@ class LiveView:
                 Line("valid", [(k + 1, r["loss"]) for k, r in enumerate(valid)], COLORS[1],
                      "6 3", marks=True),
             ],
-            end, 0.0, 0.75, cuts,
+            end, 0.4, 0.75, cuts,
         )  # fmt: skip
         ranks = Panel(
             "Validation AUROC by epoch",
