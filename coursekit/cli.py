@@ -171,6 +171,7 @@ STRATEGIES = {
     "lora": "LoRAFinetune",
     "scheduled": "ScheduledFinetune",
 }
+TRACKERS = ("tensorboard", "mlflow", "wandb", "comet", "langfuse")
 
 
 @main.command()
@@ -183,10 +184,14 @@ STRATEGIES = {
 @click.option("--batch-size", type=int, default=None, help="[strategy's default]")
 @click.option("--schedule", default=None, help="YAML file for the strategy scheduled.  [generated]")
 @click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option(
+    "--tracker", "trackers", type=click.Choice(TRACKERS), multiple=True, help="May be repeated."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 def train(
     strategy: str, task_name: str, encoder: str, pooling: Any, epochs: int,
-    lr: float | None, batch_size: int | None, schedule: str | None, seed: int, out: Path,
+    lr: float | None, batch_size: int | None, schedule: str | None, seed: int,
+    trackers: tuple[str, ...], out: Path,
 ) -> None:  # fmt: skip
     """Train one strategy and keep its checkpoints and record; the same command goes on.
 
@@ -208,7 +213,9 @@ def train(
     if first:
         click.echo(str(chosen.plan(model, epochs)))
     out.mkdir(parents=True, exist_ok=True)
-    run = chosen.fit(model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states")
+    run = chosen.fit(
+        model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states", tracker=trackers
+    )
     if first:
         click.echo(str(run))
     if run.interrupted:

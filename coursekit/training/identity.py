@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,16 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     if now[: len(before)] != before:
         sentences.append(f"the model had been trained by {before} there and by {now} here")
     return sentences
+
+
+def settings_of(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity as settings by name; what is no single value as JSON."""
+    return {
+        key.removeprefix("strategy."): value
+        if value is None or isinstance(value, bool | int | float | str)
+        else json.dumps(value)
+        for key, value in _flat(identity).items()
+    }
 
 
 def _flat(identity: dict[str, Any], above: str = "") -> dict[str, Any]:

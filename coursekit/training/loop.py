@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coursekit.errors import TrainingError
 from coursekit.interrupt import Interruptible
@@ -18,6 +19,7 @@ from coursekit.training.recorded import recorded_run
 from coursekit.training.result import make_run
 from coursekit.training.session import Session
 from coursekit.training.step import step
+from coursekit.training.tracking import TrackerChoice, check_trackers, start_tracking
 from coursekit.training.watch import watch
 
 if TYPE_CHECKING:
@@ -34,12 +36,13 @@ def train(
     seed: int,
     checkpoint_dir: str | Path | None,
     resume_from: str | Path | None,
-    tracker: Callable[[dict[str, Any]], None] | None,
+    tracker: TrackerChoice,
     heldout: Sequence[str] | None = None,
 ) -> Run:
     """See ``FinetuneStrategy.fit``."""
     if not isinstance(seed, int) or seed < 0:
         raise TrainingError(f"fit: seed is {seed!r}; a whole number from 0 on is expected")
+    check_trackers(tracker)
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
     together = processes()
 
@@ -63,9 +66,17 @@ def train(
                 "one for a fair comparison"
             )
         model.fitted = [*session.identity["strategy"]["encoder"]["fitted"], session.name]
-        with Interruptible() as ctrl_c:
-            run_phases(session, ctrl_c)
-    return make_run(session)
+        try:
+            start_tracking(session)
+            with Interruptible() as ctrl_c:
+                run_phases(session, ctrl_c)
+            run = make_run(session)
+        except BaseException:
+            session.tracking.end(None)
+            raise
+    noted = len(session.at.notes)
+    session.tracking.end(run)
+    return replace(run, notes=(*run.notes, *session.at.notes[noted:]))
 
 
 def run_phases(session: Session, ctrl_c: Interruptible) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,6 +25,7 @@ from coursekit.training.precision import choose_precision
 from coursekit.training.prefix import NOTHING, Below, Prefix
 from coursekit.training.processes import Processes
 from coursekit.training.retention import Retention
+from coursekit.training.tracking import TrackerChoice, Tracking
 from coursekit.training.transition import transition_of
 from coursekit.training.validation import LOWER_IS_BETTER, check_parts, validation_scores
 
@@ -55,7 +56,7 @@ class Session:
         epochs: in all phases together.
         seed: of the order of molecules and of dropout.
         folder: where states are kept, or None.
-        tracker: called with each row of the history.
+        tracker: see ``fit``.
         processes: those that train together, where there are several.
         heldout: pretraining molecules to measure forgetting on.
 
@@ -75,7 +76,7 @@ class Session:
         epochs: int,
         seed: int,
         folder: Path | None,
-        tracker: Callable[[dict[str, Any]], None] | None,
+        tracker: TrackerChoice,
         processes: Processes | None = None,
         heldout: Sequence[str] | None = None,
     ) -> None:
@@ -86,7 +87,7 @@ class Session:
         self.identity = identity_of(strategy, self.plan, model, task, epochs, seed)
         self.processes = processes or Processes()
         self.seed, self.folder = seed, folder
-        self.tracker = tracker if self.processes.first else None
+        self.tracking = Tracking(tracker if self.processes.first else None, self.note)
         self.watcher: Watcher | None = None
         self.precision = choose_precision(strategy.precision, model.device)
         strategy.prepare(model)
@@ -297,14 +298,7 @@ class Session:
         self.history.append(row)
         if self.watcher is not None:
             self.watcher(row)
-        if self.tracker is None:
-            return
-        try:
-            self.tracker(dict(row))
-        except Exception as error:
-            # A server that is down, a full quota, a bug: none is worth hours of training.
-            self.tracker = None
-            self.note("the tracker failed and is no longer called", repr(error))
+        self.tracking.row(row)
 
     def _give_up(self, found: str, row: dict[str, Any]) -> NoReturn:
         self.give_best_back()

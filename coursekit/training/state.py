@@ -29,7 +29,7 @@ class Position:
 
     ``better_than`` is the score that patience measures by, which under a schedule's ``min_delta``
     may be worse than the best. ``fits`` is how many molecules the memory holds at once, where it
-    was found not to hold a whole batch.
+    was found not to hold a whole batch; ``tracked_as`` is what trackers know the run by.
     """
 
     phase: int = 0
@@ -44,6 +44,7 @@ class Position:
     best_epoch: int | None = None
     better_than: float | None = None
     fits: int | None = None
+    tracked_as: str | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.models.classifier import Classifier
     from coursekit.runs import Run
+    from coursekit.training.tracking import TrackerChoice
 
 Monitor = Literal["loss", "auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -169,7 +170,7 @@ class FinetuneStrategy:
         seed: int = 0,
         checkpoint_dir: str | Path | None = None,
         resume_from: str | Path | None = None,
-        tracker: Callable[[dict[str, Any]], None] | None = None,
+        tracker: TrackerChoice = None,
         heldout: Sequence[str] | None = None,
     ) -> Run:
         """Train the model in place, phase by phase, and keep the best epoch's weights.
@@ -182,8 +183,9 @@ class FinetuneStrategy:
             checkpoint_dir: where states are kept; a run that stopped half-way goes on from the
                 newest whole one, a finished run is given back at once.
             resume_from: a folder of states to go on from where ``checkpoint_dir`` has none yet.
-            tracker: called with each row of the history as it appears; one that raises is noted
-            in the Run and no longer called.
+            tracker: "tensorboard", "mlflow", "wandb", "comet", "langfuse", a function that is
+                called with each row of the history as it appears, or a list of these. One that
+                fails is noted in the Run and gets no more.
             heldout: SMILES that were kept out of the encoder's pretraining, to measure what it
                 forgets; the bundled encoder has its own, another is measured only if they are
                 given.
