@@ -142,6 +142,9 @@ class Sandbox:
                 line += ["--ro-bind", str(path), str(path)]
         for name in _ETC:
             line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+        # Before Python, which may itself lie below one of them.
+        line += ["--size", size, "--tmpfs", HOME]
+        line += ["--size", str(limits.disk_bytes // 4), "--tmpfs", "/tmp"]
         for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
             if not Path(prefix).is_relative_to("/usr"):
                 line += ["--ro-bind", prefix, prefix]
@@ -152,8 +155,6 @@ class Sandbox:
                 line += ["--ro-bind", str(bundled(name)), f"/opt/coursekit/data/{name}"]
         line += ["--proc", "/proc", "--dev", "/dev"]
         line += ["--size", str(limits.disk_bytes // 4), "--tmpfs", "/dev/shm"]
-        line += ["--size", size, "--tmpfs", HOME]
-        line += ["--size", str(limits.disk_bytes // 4), "--tmpfs", "/tmp"]
         line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
         for name, value in (variables | {"PYTHONPATH": "/opt/coursekit"}).items():
             line += ["--setenv", name, value]
