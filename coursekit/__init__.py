@@ -14,6 +14,7 @@ from coursekit.version import __version__
 _FACE = {
     "BindingTask": "coursekit.data",
     "Classifier": "coursekit.models",
+    "ContrastiveFinetune": "coursekit.training",
     "CourseKitError": "coursekit.errors",
     "EWC": "coursekit.training",
     "FinetuneStrategy": "coursekit.training",

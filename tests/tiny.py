@@ -10,6 +10,7 @@ from coursekit.data.binding_task import TASK_COLUMNS, BindingTask
 from coursekit.training import (
     EWC,
     L2SP,
+    ContrastiveFinetune,
     FinetuneStrategy,
     FullFinetune,
     HeadOnlyFinetune,
@@ -74,6 +75,13 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
         **COMMON, ema=0.8, gradient_checkpointing=True, class_weight=2.0, label_smoothing=0.1
     ),
     "held": ProgressiveUnfreeze(**COMMON, penalties=PENALTIES),
+    "contrastive": ContrastiveFinetune(
+        **COMMON | {"lr": 1e-3},
+        temperature=0.2,
+        binders=2,
+        projection=16,
+        head_lr=5e-2,
+    ),
     "adapters": LoRAFinetune(**COMMON | {"lr": 5e-3}, rank=4, dropout=0.1),
     "scheduled": ScheduledFinetune(
         SCHEDULE,

@@ -77,7 +77,7 @@ class LiveView:
 
     def alt(self) -> str:
         """What the curves say, in a sentence or two."""
-        valid = self._valid()
+        valid = [row for row in self._valid() if "loss" in row]  # a contrastive epoch has none
         if not valid:
             return f"{self.name}: {len(self._train())} training steps, not validated yet."
         first, last = valid[0], valid[-1]
@@ -104,13 +104,16 @@ class LiveView:
             if phase
         ]
         end = max(float(self.epochs), (len(train)) / self.steps)
-        losses = [((i + 1) / self.steps, row["loss"]) for i, row in enumerate(train)]
+        losses = [
+            ((i + 1) / self.steps, row["loss"]) for i, row in enumerate(train) if "loss" in row
+        ]
         loss = Panel(
             "Loss by epoch",
             [
                 Line("each step", losses, "#9a9a9a"),
                 Line("train", self._means(train), COLORS[0], marks=True),
-                Line("valid", [(k + 1, r["loss"]) for k, r in enumerate(valid)], COLORS[1],
+                Line("valid", [(k + 1, r["loss"]) for k, r in enumerate(valid)
+                      if "loss" in r], COLORS[1],
                      "6 3", marks=True),
             ],
             end, 0.4, 0.75, cuts,
@@ -118,9 +121,11 @@ class LiveView:
         ranks = Panel(
             "Validation AUROC by epoch",
             [
-                Line("easy", [(k + 1, r["auroc_easy"]) for k, r in enumerate(valid)], COLORS[0],
+                Line("easy", [(k + 1, r["auroc_easy"]) for k, r in enumerate(valid)
+                      if "loss" in r], COLORS[0],
                      marks=True),
-                Line("hard", [(k + 1, r["auroc_hard"]) for k, r in enumerate(valid)], COLORS[1],
+                Line("hard", [(k + 1, r["auroc_hard"]) for k, r in enumerate(valid)
+                      if "loss" in r], COLORS[1],
                      "6 3", marks=True),
             ],
             end, 0.5, 1.0, cuts,
@@ -131,9 +136,10 @@ class LiveView:
         """Mean training loss of each whole epoch."""
         sums: dict[int, list[float]] = {}
         for row in train:
-            sums.setdefault(int(row["epoch"]), []).append(row["loss"])
+            if "loss" in row:
+                sums.setdefault(int(row["epoch"]), []).append(row["loss"])
         done = len(self._valid())
-        return [(k + 1, sum(v) / len(v)) for k, v in enumerate(sums.values()) if k < done]
+        return [(k + 1, sum(v) / len(v)) for k, v in sums.items() if k < done]
 
     def _progress(self) -> str:
         train, valid = self._train(), self._valid()
@@ -148,7 +154,7 @@ class LiveView:
         return ", ".join(parts)
 
     def _table(self) -> str:
-        train = self._means(self._train())
+        train = dict(self._means(self._train()))
         head = ("epoch", "phase", "train loss", "valid loss", "easy AUROC", "hard AUROC",
                 "learning rate")  # fmt: skip
         last_rate = {int(row["epoch"]): self._rate(row) for row in self._train()}
@@ -157,8 +163,11 @@ class LiveView:
             phase = int(row["phase"])
             cells = [
                 self.phases[phase] if phase < len(self.phases) else str(phase),
-                f"{train[k][1]:.3f}" if k < len(train) else "",
-                *(f"{row[key]:.3f}" for key in ("loss", "auroc_easy", "auroc_hard")),
+                f"{train[k + 1]:.3f}" if k + 1 in train else "",
+                *(
+                    f"{row[key]:.3f}" if key in row else ""
+                    for key in ("loss", "auroc_easy", "auroc_hard")
+                ),
                 f"{last_rate.get(int(row['epoch']), math.nan):.1e}",
             ]
             body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)

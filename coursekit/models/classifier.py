@@ -44,6 +44,7 @@ class Classifier(nn.Module):
         blocks_path: where inside the encoder its blocks are.
         block_outputs: how a block gives its states, see ``EncoderParts.outputs``.
         adapted: rank, alpha, dropout and blocks of the adapters in it, or None.
+        projection: layers that contrastive training puts behind the pooling, or None.
         source: the folder or hub id that it was loaded from, or None; see ``masked_model``.
     """
 
@@ -67,6 +68,7 @@ class Classifier(nn.Module):
         self.fitted: list[str] = []
         self.adapted: tuple[int, float, float, int | None] | None = None
         self.source: str | None = None
+        self.projection: nn.Sequential | None = None
         # Made without drawing weights: the caller's random numbers stay as they are.
         linear = nn.utils.skip_init(nn.Linear, int(encoder.config.hidden_size), 1)
         with seeded(seed):

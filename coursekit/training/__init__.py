@@ -1,5 +1,6 @@
 """Who trains, how fast, until when: phases, strategies and the loop that runs them."""
 
+from coursekit.training.contrastive import ContrastiveFinetune
 from coursekit.training.lr_finder import find_learning_rate
 from coursekit.training.penalties import EWC, L2SP, Replay
 from coursekit.training.phases import Phase
@@ -16,6 +17,7 @@ from coursekit.training.strategies import (
 )
 
 __all__ = [
+    "ContrastiveFinetune",
     "EWC",
     "L2SP",
     "FinetuneStrategy",

@@ -39,6 +39,7 @@ def identity_of(
             "epochs": phase.epochs,
             "patience": phase.patience,
             **_transition(phase),
+            **({} if phase.objective is None else {"objective": asdict(phase.objective)}),
         }
         for phase in plan.phases
     ]

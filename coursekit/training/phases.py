@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from coursekit.errors import TrainingError
 from coursekit.training.plan import Decay, Plan
 from coursekit.training.transition import Transition, check_transitions, expected_lengths
+
+if TYPE_CHECKING:
+    from coursekit.training.contrast import Contrastive
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Phase:
         name: what the plan calls it.
         transition: the rules of a schedule for beginning and ending; all phases of a strategy
             have them, or none.
+        objective: what the phase learns in place of telling binders from negatives.
     """
 
     learning_rates: Mapping[str, float]
@@ -29,6 +34,7 @@ class Phase:
     patience: int | None = None
     name: str = ""
     transition: Transition | None = None
+    objective: Contrastive | None = None
 
 
 def make_plan(
@@ -76,7 +82,8 @@ def make_plan(
         length = min(wanted, left)
         if length == 0:
             break
-        resolved.append(Phase(dict(phase.learning_rates), length, phase.patience, phase.name))
+        rates = dict(phase.learning_rates)
+        resolved.append(replace(phase, learning_rates=rates, epochs=length))
         left -= length
     return Plan(tuple(resolved), tuple(parameters), dict(parameters), decay, warmup)
 

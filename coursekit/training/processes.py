@@ -51,11 +51,18 @@ class Processes:
 
     # ------------------------------------------------------------------ a step
 
-    def share(self, window: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def share(self, window: Sequence[np.ndarray], cut: bool = True) -> list[np.ndarray]:
         """This process's part of the batches of one optimizer step; it may be empty.
 
         Whole batches as far as they go round, and of each of the others every n-th molecule.
+
+        Args:
+            window: batches.
+            cut: False where the molecules of a batch are compared with each other: then it stays
+                whole, in one process.
         """
+        if not cut:
+            return list(window[self.rank :: self.size])
         round_ = len(window) // self.size * self.size
         parts = [*window[:round_][self.rank :: self.size]]
         parts += [rows[self.rank :: self.size] for rows in window[round_:]]

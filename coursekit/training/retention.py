@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from coursekit.models.classifier import Classifier
-    from coursekit.training.plan import Plan
-    from coursekit.training.processes import Processes
+    from coursekit.training.session import Session
 
 MEASURED_ON = 200
 
@@ -36,14 +35,8 @@ class Retention:
     """The penalties of one run at work, and its forgetting.
 
     Args:
-        owner: name of the strategy, for messages.
-        penalties: of the strategy.
-        model: prepared, with the weights that training begins from.
-        plan: what will train.
-        groups: parameter names by group of the plan.
-        seed: of the run.
-        precision: in which replayed molecules are run.
-        processes: those that train together; each replays its share of a step's molecules.
+        session: its model is prepared and has the weights that training begins from; each of its
+            processes replays a share of a step's molecules.
         heldout: molecules to measure forgetting on; None takes those of the bundled encoder, and
             measures nothing for another.
 
@@ -56,20 +49,12 @@ class Retention:
         EncoderError: if it needs a masked-token head and the encoder has none.
     """
 
-    def __init__(
-        self,
-        owner: str,
-        penalties: Sequence[Penalty],
-        model: Classifier,
-        plan: Plan,
-        groups: Mapping[str, tuple[str, ...]],
-        seed: int,
-        precision: str,
-        processes: Processes,
-        heldout: Sequence[str] | None = None,
-    ) -> None:
-        self.penalties, self.model, self.groups = penalties, model, groups
-        self.seed, self.precision, self.processes = seed, precision, processes
+    def __init__(self, session: Session, heldout: Sequence[str] | None = None) -> None:
+        self.penalties: Sequence[Penalty] = session.strategy.penalties
+        self.model, self.groups, self.processes = session.model, session.groups, session.processes
+        self.seed, self.precision = session.seed, session.precision
+        owner, plan, groups, model = session.name, session.plan, session.groups, session.model
+        penalties, seed = self.penalties, session.seed
         opened = {group for phase in plan.phases for group in phase.learning_rates}
         training = [name for group in groups if group in opened for name in groups[group]]
         inside = [name for name in training if name.startswith("encoder.")]

@@ -16,6 +16,7 @@ from coursekit.errors import TrainingError
 from coursekit.runs import INTERRUPTED
 from coursekit.training import stage
 from coursekit.training import state as states
+from coursekit.training.contrast import Contrast
 from coursekit.training.ema import MovingAverage, apply_ema
 from coursekit.training.identity import identity_of
 from coursekit.training.learning_rates import LearningRates
@@ -94,17 +95,7 @@ class Session:
         self.processes.begin(model, self.identity)
         self.groups = strategy.parameter_groups(model)
         self.rates = LearningRates(self.plan.phases) if self.plan.scheduled else None
-        self.retention = Retention(
-            self.name,
-            strategy.penalties,
-            model,
-            self.plan,
-            self.groups,
-            seed,
-            self.precision,
-            self.processes,
-            heldout,
-        )
+        self.retention = Retention(self, heldout)
         self.optimizer = self.optimizer_of(0)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.precision == "fp16")
         self.at = states.Position()
@@ -122,6 +113,7 @@ class Session:
             model, self.plan, self.groups, strategy.cache, self.precision, folder, self.note
         )
         self._below: Below = NOTHING
+        self.contrast: Contrast | None = None
         self._pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
         self._saved = self._flushed = time.monotonic()
         torch.manual_seed(self.processes.seed(seed))
@@ -148,6 +140,8 @@ class Session:
         self.open_groups()
         self.average.follow()
         self.model.train()
+        learned = self.phase.objective
+        self.contrast = None if learned is None else Contrast(self, learned)
         self.prefix.open(self.at.phase)
         self._below = self.prefix.below(list(self.parts["train"]["smiles"]))
         if self.at.phase_epoch == self.at.windows == 0:
@@ -198,12 +192,14 @@ class Session:
         self.flush()
         at.seconds += time.monotonic() - began  # a GPU may still be busy with the last steps
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "valid"}
+        if self.contrast is not None:  # nothing that could be the best classifier
+            scores = self.processes.once(self.contrast.validation_scores)
+            return self._next_epoch(row, scores)
         with apply_ema(self.model, self.average.values):
             predicted = self.processes.spread(self.parts["valid"], self.predict)
         if not np.isfinite(predicted).all():
             self._give_up("a prediction for the valid part is not a number", row)
         scores = self.processes.once(lambda: validation_scores(self.parts["valid"], predicted))
-        self._append({**row, **scores})
         value = scores[self.strategy.monitor]
         sign = 1.0 if self.strategy.monitor in LOWER_IS_BETTER else -1.0
         improved = at.best is None or sign * value < sign * at.best
@@ -215,6 +211,11 @@ class Session:
             stage.end_epoch(self, self.rates, value)
             improved = stage.is_better(self, sign * value)
         at.waits = 0 if improved else at.waits + 1
+        return self._next_epoch(row, scores)
+
+    def _next_epoch(self, row: dict[str, Any], scores: dict[str, float]) -> dict[str, float]:
+        at = self.at
+        self._append({**row, **scores})
         at.epoch, at.phase_epoch, at.windows = at.epoch + 1, at.phase_epoch + 1, 0
         self.save()
         return scores
@@ -224,6 +225,9 @@ class Session:
     def windows(self, epoch: int) -> list[list[np.ndarray]]:
         """Positions of molecules for each optimizer step of an epoch, in forward passes."""
         rng = np.random.default_rng([self.seed, epoch])
+        if self.contrast is not None:
+            batches, some = self.contrast.batches(rng), self.strategy.accumulate
+            return [batches[i : i + some] for i in range(0, len(batches), some)]
         size = self.strategy.batch_size
         embedded = self._below.pooled is not None  # nothing to pad then, and little to compute
         tokens = None if embedded else PASS_TOKENS.get(self.model.device.type)

@@ -31,7 +31,9 @@ def step(session: Session, window: list[np.ndarray]) -> dict[str, torch.Tensor]:
     """
     optimizer, scaler = session.optimizer, session.scaler
     molecules = sum(len(rows) for rows in window)
-    losses = gradients(session, session.processes.share(window), molecules)
+    losses = gradients(
+        session, session.processes.share(window, cut=session.contrast is None), molecules
+    )
     losses = session.processes.sum_gradients(session.model, losses)
     scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_(session.model.parameters(), session.strategy.clip)
@@ -96,11 +98,15 @@ def _one_attempt(
     session: Session, share: list[np.ndarray], molecules: int
 ) -> dict[str, torch.Tensor]:
     total = torch.zeros((), device=session.model.device)
+    contrast = session.contrast
     for rows in _pieces(share, session.at.fits):
-        with autocast(session.precision, session.model.device):
-            logits = session.logits(rows)  # (B,)
         # A sum over all the window's molecules: uneven batches weigh the same.
-        loss = session.objective.total(logits, session.labels[rows]) / molecules
+        if contrast is not None:
+            loss = contrast.total(rows) / molecules
+        else:
+            with autocast(session.precision, session.model.device):
+                logits = session.logits(rows)  # (B,)
+            loss = session.objective.total(logits, session.labels[rows]) / molecules
         if not loss.requires_grad:
             raise TrainingError(
                 f"phase {session.at.phase} opens {list(session.phase.learning_rates)}, but the "
@@ -108,8 +114,8 @@ def _one_attempt(
             )
         session.scaler.scale(loss).backward()
         total += loss.detach()
-    at = session.at
-    return {"loss": total, **session.retention.replay(at.step, molecules, session.scaler, at.fits)}
+    at, name = session.at, "loss" if contrast is None else "contrastive_loss"
+    return {name: total, **session.retention.replay(at.step, molecules, session.scaler, at.fits)}
 
 
 def _pieces(share: list[np.ndarray], fits: int | None) -> list[np.ndarray]:

@@ -31,7 +31,8 @@ class RunBar:
         if row["split"] == "train":
             self._bar.update()
         else:
-            self._bar.set_postfix(loss=f"{row['loss']:.3f}", hard=f"{row['auroc_hard']:.3f}")
+            shown = ("loss", "auroc_hard", "contrastive_loss")
+            self._bar.set_postfix({name: f"{row[name]:.3f}" for name in shown if name in row})
 
     def close(self, ending: str = "finished") -> None:
         """Take the bar away."""

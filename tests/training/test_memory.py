@@ -30,6 +30,9 @@ ERRORS = {
     "numpy": MemoryError,
 }
 
+# A contrastive loss compares the molecules that go through at once: with fewer it is another one.
+SEPARABLE = {name: s for name, s in STRATEGIES.items() if name != "contrastive"}
+
 
 @pytest.fixture
 def holds(monkeypatch):
@@ -71,8 +74,8 @@ def model_without_dropout(make_model):
 
 @pytest.mark.parametrize(
     ("strategy", "in_backward"),
-    [*((strategy, False) for strategy in STRATEGIES.values()), (STRATEGIES["full"], True)],
-    ids=[*STRATEGIES, "full, in the backward pass"],
+    [*((strategy, False) for strategy in SEPARABLE.values()), (STRATEGIES["full"], True)],
+    ids=[*SEPARABLE, "full, in the backward pass"],
 )
 def test_the_result_is_that_of_enough_memory(
     strategy, in_backward, task, model_without_dropout, weights, holds, capsys
@@ -102,7 +105,7 @@ def test_the_result_is_that_of_enough_memory(
 
 @pytest.mark.parametrize(
     ("strategy", "kind"),
-    [*((s, "gpu") for s in STRATEGIES.values()), *((STRATEGIES["full"], k) for k in ERRORS)],
+    [*((s, "gpu") for s in SEPARABLE.values()), *((STRATEGIES["full"], k) for k in ERRORS)],
 )
 def test_with_dropout_it_is_the_run_with_smaller_passes(
     strategy, kind, task, make_model, assert_same_bits, holds, monkeypatch

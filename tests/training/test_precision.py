@@ -76,7 +76,7 @@ def test_bf16_on_a_cpu_is_close_to_fp32(strategy, task, make_model, scores_of):
     assert half.environment["precision"] == "bf16"
     assert full.environment["precision"] == "fp32"
     losses = [run.history.query("split == 'train'")["loss"].to_numpy() for run in (full, half)]
-    assert losses[1] == pytest.approx(losses[0], abs=0.02)
+    assert losses[1] == pytest.approx(losses[0], abs=0.02, nan_ok=True)
     for part in ("valid", "test"):
         assert scores_of(half, part) == pytest.approx(scores_of(full, part), abs=0.02)
         predicted = model.predict(list(task.part(part)["smiles"]))
