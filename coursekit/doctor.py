@@ -37,9 +37,13 @@ NEEDED = {
 # extra -> what it is for, and its packages; not everybody wants them
 EXTRAS = {
     "lab": ("notebooks on this machine", ("jupyterlab",)),
-    "grading": ("grading a class", ("nbgrader",)),
+    "grading": ("grading a class", ("nbgrader", "nh3")),
     "adapters": ("LoRA", ("peft",)),
-    "trackers": ("runs on a dashboard, several GPUs", ("accelerate", "mlflow", "tensorboard")),
+    "distributed": ("several GPUs or hosts", ("accelerate",)),
+    "trackers": (
+        "runs on a dashboard",
+        ("accelerate", "comet-ml", "langfuse", "mlflow", "tensorboard", "wandb"),
+    ),
 }
 
 

@@ -95,6 +95,19 @@ def test_the_benchmark_page_has_the_numbers_of_the_benchmarks() -> None:
     assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page
 
 
+def test_the_strategies_page_shows_the_plans_of_the_strategies(tmp_path: Path) -> None:
+    """After a change: python docs/make_strategies_page.py. Pictures are compared by their words."""
+    maker = runpy.run_path(str(ROOT / "docs" / "make_strategies_page.py"))
+    assert (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8") == maker["page"](tmp_path)
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn == sorted(path.name for path in (ROOT / "docs" / "strategies").iterdir())
+    own = {type(entry.strategy).__name__ for entry in maker["ENTRIES"]}
+    kit = {
+        n for n, c in FinetuneStrategy.rebuildable.items() if c.__module__.startswith("coursekit")
+    }
+    assert own == kit
+
+
 @pytest.mark.parametrize("page", [*PAGES, *FOLDERS], ids=lambda p: f"{p.parent.name}-{p.name}")
 def test_links_lead_somewhere_and_pictures_are_described(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
