@@ -80,6 +80,17 @@ ENTRIES = [
         "the same number of epochs it sees fewer updates of the lower blocks; compare at equal time.",
     ),
     Entry(
+        ck.ContrastiveFinetune(lr=1e-3),
+        "ContrastiveFinetune(lr=1e-3)",
+        "First the encoder learns without a classifier: in each batch binders are pulled together and "
+        "pushed away from negatives, in a projection that is thrown away afterwards (Khosla et al. "
+        "2020, arXiv 2004.11362). Then the head learns on the encoder as that has left it, or all of "
+        'it goes on with `then="full"`.',
+        "When the question is whether a space in which binders lie together serves better than one "
+        "made by the label alone; each batch needs binders enough to compare. It is a row of the "
+        "table to be measured, not a promise.",
+    ),
+    Entry(
         ck.ScheduledFinetune(
             {
                 0: {"params": ["head"], "max_transition_epoch": 2},
