@@ -32,6 +32,7 @@ _FACE = {
     "check": "coursekit.lessons",
     "compare": "coursekit.evaluation",
     "enrichment": "coursekit.data",
+    "expected_cost": "coursekit.training",
     "find_learning_rate": "coursekit.training",
     "fingerprint_baseline": "coursekit.evaluation",
     "handin": "coursekit.lessons",

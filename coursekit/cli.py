@@ -200,6 +200,7 @@ def train(
     from coursekit import training
     from coursekit.data import load_task
     from coursekit.models import load_classifier
+    from coursekit.storage import states
 
     if schedule is not None and strategy != "scheduled":
         raise click.UsageError("--schedule needs --strategy scheduled")
@@ -212,6 +213,8 @@ def train(
     first = first_process()  # of several that torchrun has started only one speaks and writes
     if first:
         click.echo(str(chosen.plan(model, epochs)))
+        if not states(out / "states"):  # what goes on shows its own remaining time
+            click.echo(f"expected: {training.expected_cost(chosen, model, task, epochs, seed)}")
     out.mkdir(parents=True, exist_ok=True)
     run = chosen.fit(
         model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states", tracker=trackers

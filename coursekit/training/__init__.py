@@ -1,6 +1,7 @@
 """Who trains, how fast, until when: phases, strategies and the loop that runs them."""
 
 from coursekit.training.contrastive import ContrastiveFinetune
+from coursekit.training.cost import expected_cost
 from coursekit.training.lr_finder import find_learning_rate
 from coursekit.training.penalties import EWC, L2SP, Replay
 from coursekit.training.phases import Phase
@@ -30,6 +31,7 @@ __all__ = [
     "ProgressiveUnfreeze",
     "Replay",
     "ScheduledFinetune",
+    "expected_cost",
     "find_learning_rate",
     "rebuild",
 ]

@@ -63,6 +63,7 @@ class Session:
 
     Attributes:
         at: the position; the loop reads it and the session moves it.
+        below: what is known of the training molecules without running what is frozen.
         groups: parameter names by group, as the strategy cuts them.
         prefix: what is frozen, computed once.
         rates: the learning rates that a schedule has come to; None where the plan gives them.
@@ -112,7 +113,7 @@ class Session:
         self.prefix = Prefix(
             model, self.plan, self.groups, strategy.cache, self.precision, folder, self.note
         )
-        self._below: Below = NOTHING
+        self.below: Below = NOTHING
         self.contrast: Contrast | None = None
         self._pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
         self._saved = self._flushed = time.monotonic()
@@ -143,9 +144,9 @@ class Session:
         learned = self.phase.objective
         self.contrast = None if learned is None else Contrast(self, learned)
         self.prefix.open(self.at.phase)
-        self._below = self.prefix.below(list(self.parts["train"]["smiles"]))
+        self.below = self.prefix.below(list(self.parts["train"]["smiles"]))
         if self.at.phase_epoch == self.at.windows == 0:
-            self.at.seconds += self._below.seconds  # also where a cache saved them this time
+            self.at.seconds += self.below.seconds  # also where a cache saved them this time
 
     def open_groups(self) -> None:
         """Set which parameters train, by the phase; in the end by the last one that trained."""
@@ -229,7 +230,7 @@ class Session:
             batches, some = self.contrast.batches(rng), self.strategy.accumulate
             return [batches[i : i + some] for i in range(0, len(batches), some)]
         size = self.strategy.batch_size
-        embedded = self._below.pooled is not None  # nothing to pad then, and little to compute
+        embedded = self.below.pooled is not None  # nothing to pad then, and little to compute
         tokens = None if embedded else PASS_TOKENS.get(self.model.device.type)
         return [
             passes(rows, self.lengths, size, tokens)
@@ -238,7 +239,7 @@ class Session:
 
     def logits(self, rows: np.ndarray) -> torch.Tensor:
         """Logits (B,) of these training molecules."""
-        device, below = self.model.device, self._below
+        device, below = self.model.device, self.below
         if below.pooled is not None:
             return self.model.classify(torch.from_numpy(below.pooled[rows]).to(device))
         ids, mask = pad([self.tokens[i] for i in rows], self.model.tokenizer.pad_token_id)

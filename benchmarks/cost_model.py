@@ -1,0 +1,118 @@
+"""Is a run's cost foretold? Expected against measured seconds and memory, strategy by strategy.
+
+    python benchmarks/cost_model.py [--share 0.3] [--repeats 3]
+
+Each strategy is foretold and then run, in a process of its own and several times, on a share of
+the bundled sample. Measured memory is how far the process grew during the run, at its height.
+Results go to ``benchmarks/results/cost_model.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from contestants.work import Work, memory, reset_peak
+
+from coursekit.runs import describe_environment
+from coursekit.storage import write_json
+from coursekit.training import (
+    FinetuneStrategy,
+    FullFinetune,
+    HeadOnlyFinetune,
+    LoRAFinetune,
+    PartialFinetune,
+    ProgressiveUnfreeze,
+    ScheduledFinetune,
+    expected_cost,
+)
+
+HERE = Path(__file__).resolve().parent
+MARK = "RESULT "
+STRATEGIES: dict[str, tuple[FinetuneStrategy, int]] = {
+    "head only": (HeadOnlyFinetune(), 30),
+    "last two blocks": (PartialFinetune(), 3),
+    "LoRA": (LoRAFinetune(), 2),
+    "full": (FullFinetune(), 2),
+    "progressive": (ProgressiveUnfreeze(), 8),
+    "scheduled": (ScheduledFinetune(lr=1e-3, patience=1), 8),
+}
+
+
+def one(name: str, share: float) -> dict[str, float]:
+    """Foretell one strategy and run it, here."""
+    warnings.simplefilter("ignore")
+    work = Work("coursekit-mini", 0, share)
+    model, task = work.model(), work.task()
+    strategy, epochs = STRATEGIES[name]
+    model.embed(list(task.train["smiles"][:32]))
+    began = time.perf_counter()
+    expected = expected_cost(strategy, model, task, epochs)
+    asked = time.perf_counter() - began
+    before, began = reset_peak(), time.perf_counter()
+    run = strategy.fit(model, task, epochs=epochs)
+    seconds = time.perf_counter() - began
+    lasted = len(run.history.query("split == 'valid'"))
+    return {
+        "epochs": lasted,
+        "expected training": expected.training,
+        "measured training": float(run.cost["seconds"]),
+        "expected whole": expected.total,
+        "measured whole": seconds,
+        "expected memory": expected.memory,
+        "measured memory": memory("VmHWM") - before,
+        "seconds to foretell": asked,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--share", type=float, default=0.3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--one", choices=STRATEGIES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(MARK + json.dumps(one(arguments.one, arguments.share)), flush=True)
+        return
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in STRATEGIES}
+    for _ in range(arguments.repeats):
+        for name, found in turns.items():
+            command = [sys.executable, __file__, "--one", name, "--share", str(arguments.share)]
+            # Vectors that an earlier turn has kept would be met again.
+            kept = HERE / "scratch" / f"cost-{len(found)}"
+            environment = {**os.environ, "COURSEKIT_CACHE": str(kept)}
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+            if not lines:
+                raise SystemExit(done.stderr[-3000:])
+            found.append(json.loads(lines[-1].removeprefix(MARK)))
+    results = {}
+    for name, found in turns.items():
+        middle = {key: round(statistics.median(x[key] for x in found), 2) for key in found[0]}
+        ratios = {
+            what: [round(x[f"measured {what}"] / x[f"expected {what}"], 3) for x in found]
+            for what in ("training", "whole", "memory")
+        }
+        results[name] = {"median": middle, "measured over expected": ratios}
+        print(name, middle, ratios, flush=True)
+    write_json(
+        HERE / "results" / "cost_model.json",
+        {
+            "what": "coursekit-mini; seconds, and MB that the process grew by",
+            "share of the sample": arguments.share,
+            "environment": {**describe_environment("fp32"), "cores": os.cpu_count()},
+            "results": results,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

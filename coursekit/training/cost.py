@@ -1,0 +1,194 @@
+"""What a run will cost on this device: a few real steps of each phase, before anything trains."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from coursekit.data.binding_task import BindingTask
+from coursekit.training.recompute import gradient_checkpointing
+from coursekit.training.session import Session
+from coursekit.training.step import step
+
+if TYPE_CHECKING:
+    from coursekit.models.classifier import Classifier
+    from coursekit.training.strategies import FinetuneStrategy
+
+STEPS = 3  # timed in each phase that is measured, after one that is not
+MEASURED = 6  # phases at most; those between two measured ones are taken from them
+SCORED = 24  # molecules of each kind that are predicted
+
+
+@dataclass(frozen=True)
+class ExpectedCost:
+    """What a run will take, if no phase ends early.
+
+    Args:
+        table: one row a phase: ``phase, name, epochs, seconds per epoch`` (training and
+            validation), ``memory, MB`` (what training adds to the loaded model).
+        training: seconds of training, as ``run.cost["seconds"]`` counts them.
+        total: seconds of the whole run, validation and predictions too.
+        memory: MB that training adds at its height.
+        device: that it was measured on.
+    """
+
+    table: pd.DataFrame
+    training: float
+    total: float
+    memory: float
+    device: str
+
+    def __str__(self) -> str:
+        minutes = f"{self.total:.0f} s" if self.total < 120 else f"{self.total / 60:.1f} min"
+        return f"about {minutes} on this {self.device}, {self.memory:,.0f} MB more memory"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>{self.table.to_html(index=False)}"
+
+
+def expected_cost(
+    strategy: FinetuneStrategy,
+    model: Classifier,
+    task: BindingTask,
+    epochs: int = 5,
+    seed: int = 0,
+) -> ExpectedCost:
+    """Measure a few steps of each phase on a copy of the model, and multiply.
+
+    Args:
+        strategy: what is to be trained.
+        model: stays as it is, weights and random numbers too.
+        task: its parts give the numbers of molecules and their lengths.
+        epochs: of the whole run.
+        seed: of the molecules that are measured on.
+
+    Returns:
+        Seconds and memory; a phase that patience ends early takes less.
+
+    Raises:
+        TrainingError: as ``fit`` would, where plan and model do not fit.
+    """
+    gpu = [model.device] if model.device.type == "cuda" else []
+    model = copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
+    small = _sample(task, (STEPS + 1) * strategy.batch_size * strategy.accumulate, seed)
+    with (
+        torch.random.fork_rng(devices=gpu),
+        gradient_checkpointing(model, strategy.gradient_checkpointing),
+    ):
+        session = Session(strategy, model, small, epochs, seed, None, None)
+        began = time.perf_counter()
+        session.retention.hold()
+        once = time.perf_counter() - began
+        phases = session.plan.phases
+        chosen = sorted({round(i * (len(phases) - 1) / (MEASURED - 1)) for i in range(MEASURED)})
+        measured = pd.DataFrame([_phase(session, n) for n in chosen], index=chosen)
+        session.prefix.close()
+    rates = measured.reindex(range(len(phases))).interpolate()
+    train, valid, test = (len(task.part(p)) for p in ("train", "valid", "test"))
+    lengths = pd.Series([phase.epochs or 0 for phase in phases])
+    training = rates["step"] * train  # seconds an epoch
+    scoring = rates["score"] * valid
+    filled = measured["fill"].max() * train  # training counts this pass as its own
+    also = measured["fill"].max() * (valid + test)
+    table = pd.DataFrame(
+        {
+            "phase": lengths.index,
+            "name": [phase.name for phase in phases],
+            "epochs": lengths,
+            "seconds per epoch": training + scoring,
+            "memory, MB": rates["memory"] / 2**20,
+        }
+    )
+    whole = float((training * lengths).sum() + filled + once)
+    last = float(rates["score"].iloc[-1]) * (valid + test)
+    total = whole + float((scoring * lengths).sum()) + also + last
+    return ExpectedCost(
+        table, whole, total, float(table["memory, MB"].max()), model.device.type.upper()
+    )
+
+
+def _sample(task: BindingTask, molecules: int, seed: int) -> BindingTask:
+    """Some molecules of each part, of all kinds that are in it."""
+
+    def some(name: str) -> pd.DataFrame:
+        kinds = task.part(name).groupby("negative_set", dropna=False)
+        return kinds.sample(frac=1, random_state=seed).groupby("negative_set").head(SCORED)
+
+    train = task.train.sample(min(molecules, len(task.train)), random_state=seed)
+    parts = {"train": train.reset_index(drop=True)}
+    parts |= {name: some(name).reset_index(drop=True) for name in ("valid", "test")}
+    return BindingTask(task.name, settings=dict(task.settings), **parts)
+
+
+def _phase(session: Session, number: int) -> dict[str, float]:
+    """Seconds per molecule in steps, in validation and in the pass below; bytes of memory."""
+    model, at = session.model, session.at
+    at.phase = number
+    session.optimizer = session.optimizer_of(number)
+    session.open_phase()
+    windows = session.windows(0)
+    with _kept_for_backward(model) as kept:
+        step(session, windows[0])
+    seen, began = 0, _now(model)
+    for window in windows[1:] or windows:
+        at.step += 1
+        step(session, window)
+        seen += sum(len(rows) for rows in window)
+    stepped = (_now(model) - began) / seen
+    valid = session.parts["valid"]
+    session.predict(valid)  # once before, as what is frozen below is computed only once
+    began = _now(model)
+    session.predict(valid)
+    scored = (_now(model) - began) / len(valid)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    moments = sum(
+        value.numel() * value.element_size()
+        for state in session.optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    )
+    best = sum(v.numel() * v.element_size() for v in model.state_dict().values())
+    gradients = sum(p.numel() * p.element_size() for p in trained)
+    return {
+        "step": stepped,
+        "score": scored,
+        "fill": session.below.seconds / len(session.lengths),
+        "memory": float(kept["bytes"] + moments + gradients + best),
+    }
+
+
+@contextmanager
+def _kept_for_backward(model: Classifier) -> Iterator[dict[str, Any]]:
+    """Count the bytes that graphs keep at most between two backward passes, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    found: dict[str, Any] = {"bytes": 0}
+    alive: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            alive[storage.data_ptr()] = storage.nbytes()
+            found["bytes"] = max(found["bytes"], sum(alive.values()))
+        return tensor
+
+    def give(tensor: torch.Tensor) -> torch.Tensor:
+        alive.clear()  # backward has begun: what comes next belongs to another pass
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, give):
+        yield found
+
+
+def _now(model: Classifier) -> float:
+    """Seconds on a clock, when the device has done what it was given."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
