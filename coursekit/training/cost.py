@@ -36,7 +36,8 @@ class ExpectedCost:
             validation), ``memory, MB`` (what training adds to the loaded model).
         training: seconds of training, as ``run.cost["seconds"]`` counts them.
         total: seconds of the whole run, validation and predictions too.
-        memory: MB that training adds at its height.
+        memory: MB that training adds at its height, counted: what graphs keep, gradients, the
+            optimizer's moments, the best epoch's weights. A process grows by more than that.
         device: that it was measured on.
     """
 
