@@ -2,11 +2,12 @@
 
 A batch costs what its longest molecule costs. There are two ways around that. Pretraining has
 batches enough to sort within large shuffled chunks and to shuffle the batches afterwards
-(``bucketed_batches``). Fine-tuning has few steps, and after one epoch of them such batches gave
-the lower AUROC in five of six trials, so its steps take random molecules, and it is the forward
-passes of a step that hold molecules of like length (``random_windows``, ``passes``): the gradient
-stays that of the random batch. On two processor cores both take about three quarters of the time of padding each random
-batch to its longest.
+(``bucketed_batches``). Fine-tuning has few steps, and each should speak for all lengths: its steps
+take random molecules, and it is the forward passes of a step that hold molecules of like length
+(``random_windows``, ``passes``). The gradient stays that of the random batch, and memory that of
+one pass. On a processor both take about three quarters of the time of padding each random batch to
+its longest, the second a twelfth more than the first; scores after one and after four epochs
+differed by no more than seeds do.
 """
 
 from __future__ import annotations
