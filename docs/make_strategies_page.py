@@ -64,7 +64,7 @@ ENTRIES = [
         "FullFinetune(lr=1e-3)",
         "Everything trains from the first step, lower blocks slower: each learns at "
         "`layer_lr_decay` of the rate of the block above it.",
-        "When there are a thousand molecules or more and the time for it. On the bundled sample it "
+        "When there are molecules enough to move every weight, and the time for it. On the bundled sample it "
         "gains most where frozen embeddings fail, on hard negatives (see [](benchmarks.md)). It can "
         "forget what pretraining taught: penalties and replay hold it ({doc}`training`).",
     ),

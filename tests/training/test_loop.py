@@ -41,8 +41,14 @@ def train_rows(run):
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 8])
-def test_accumulated_batches_are_one_big_batch(batch_size, task, make_model, weights, monkeypatch):
-    """Uneven batches and an uneven last window too: 30 molecules in windows of 12 are 12, 12, 6."""
+@pytest.mark.parametrize("weighted", [{}, {"class_weight": 5.0, "label_smoothing": 0.1}])
+def test_accumulated_batches_are_one_big_batch(
+    weighted, batch_size, task, make_model, weights, monkeypatch
+):
+    """Uneven batches and an uneven last window too: 30 molecules in windows of 12 are 12, 12, 6.
+
+    Some pieces have no binder at all; each molecule counts its own weight.
+    """
     big = [np.arange(start, min(start + 12, 30)) for start in range(0, 30, 12)]
 
     def split_windows(self, epoch):
@@ -54,7 +60,7 @@ def test_accumulated_batches_are_one_big_batch(batch_size, task, make_model, wei
     for size in (12, batch_size):
         model = make_model(dropout=False)
         model.head[0].p = 0.0
-        run = FullFinetune(batch_size=size, lr=1e-3).fit(model, task, epochs=2)
+        run = FullFinetune(batch_size=size, lr=1e-3, **weighted).fit(model, task, epochs=2)
         found.append((weights(model), train_rows(run)["loss"].to_numpy()))
     (one, losses), (many, others) = found
     assert losses == pytest.approx(others, abs=1e-6)

@@ -100,30 +100,6 @@ def test_half_precision_is_summed_in_single():
 WEIGHTED = FullFinetune(lr=1e-3, class_weight=5.0, label_smoothing=0.1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 5])
-def test_accumulated_weighted_batches_are_one_big_batch(
-    batch_size, task, make_model, weights, monkeypatch
-):
-    """Pieces with no binder at all and windows of 12, 12 and 6 molecules: each counts its own."""
-    big = [np.arange(start, min(start + 12, 30)) for start in range(0, 30, 12)]
-
-    def split_windows(self, epoch):
-        size = self.strategy.batch_size
-        return [[rows[i : i + size] for i in range(0, len(rows), size)] for rows in big]
-
-    monkeypatch.setattr(Session, "windows", split_windows)
-    found = []
-    for size in (12, batch_size):
-        model = make_model(dropout=False)
-        model.head[0].p = 0.0
-        run = replace(WEIGHTED, batch_size=size).fit(model, task, epochs=2)
-        found.append((weights(model), run.history.query("split == 'train'")["loss"].to_numpy()))
-    (one, losses), (many, others) = found
-    assert losses == pytest.approx(others, abs=1e-6)
-    for name, value in one.items():
-        assert torch.allclose(value, many[name], atol=1e-6, rtol=0), name
-
-
 def test_the_steps_gradients_are_those_of_the_weighted_mean(task, make_model):
     """Summed over an epoch's steps, by molecules, they are the whole train part's: no bias."""
     found = []
