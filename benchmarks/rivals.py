@@ -120,6 +120,23 @@ def ratios(turns: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def keep(path: Path, results: dict[str, Any], share: float) -> None:
+    """Write what there is so far."""
+    write_json(
+        path,
+        {
+            "what": "seconds of the whole work: tokens, training, validation, test part; fp32",
+            "share of the sample": share,
+            "environment": {
+                **describe_environment("fp32"),
+                "cores": os.cpu_count(),
+                "packages": {package: version(package) for package in PACKAGES},
+            },
+            "results": results,
+        },
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
@@ -128,8 +145,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        file, function, where, epochs, share = arguments.one
-        contest(file, function, where, int(epochs), float(share))
+        file, function, where, *numbers = arguments.one
+        contest(file, function, where, int(numbers[0]), float(numbers[1]))
         return
     path = HERE / "results" / "rivals.json"
     results = json.loads(path.read_text())["results"] if arguments.only and path.exists() else {}
@@ -144,26 +161,16 @@ def main() -> None:
                 # Turn about: whoever runs first may meet a cooler processor.
                 order = list(contestants.items())
                 for name, (file, function) in order if turn % 2 == 0 else order[::-1]:
-                    found[name] = started(file, function, where, EPOCHS[work], arguments.share)
+                    # Embedding costs so little that it is done on the whole sample.
+                    epochs, share = EPOCHS[work], arguments.share if EPOCHS[work] else 1.0
+                    found[name] = started(file, function, where, epochs, share)
                     seconds = found[name]["seconds"]
                     print(f"{title}, turn {turn + 1}: {name} {seconds:.1f} s", flush=True)
                 turns.append(found)
             results[title] = {"ratios": ratios(turns), "turns": turns}
             for name, row in results[title]["ratios"].items():
                 print(f"  {name}: {row}", flush=True)
-    write_json(
-        path,
-        {
-            "what": "seconds of the whole work: tokens, training, validation, test part; fp32",
-            "share of the sample": arguments.share,
-            "environment": {
-                **describe_environment("fp32"),
-                "cores": os.cpu_count(),
-                "packages": {package: version(package) for package in PACKAGES},
-            },
-            "results": results,
-        },
-    )
+            keep(path, results, arguments.share)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ python docs/make_benchmark_page.py
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,48 @@ def prefix() -> str:
     return table(["training", "without, s", "with, s", "gain (range)"], rows)
 
 
+def rivals() -> str:
+    """One table for each piece of work: seconds of each over ours, and memory."""
+    tables = []
+    for title, found in result("rivals")["results"].items():
+        rows = []
+        for name, x in found["ratios"].items():
+            ratio = f"{x['seconds over ours']:.2f} ({x['lowest']:.2f} to {x['highest']:.2f})"
+            scores = x["scores"] or {}
+            rows.append(
+                [
+                    name,
+                    f"{x['seconds']:.1f}",
+                    "1" if name == "coursekit" else ratio,
+                    f"{x['memory grown, MB']:,}",
+                    f"{x['peak memory, MB']:,}",
+                    *(f"{scores[kind]:.3f}" if scores else "" for kind in ("easy", "hard")),
+                ]
+            )
+        head = ["", "seconds", "over ours (range)", "grown, MB", "peak, MB", "easy", "hard"]
+        tables.append(f"**{title}**\n\n{table(head, rows)}")
+    return "\n\n".join(tables)
+
+
+def costs() -> str:
+    """Measured over expected, strategy by strategy."""
+    rows = []
+    for name, x in result("cost_model")["results"].items():
+        ratios = [x["measured over expected"][what] for what in ("epoch", "whole", "memory")]
+        cells = [f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios]
+        rows.append([name, f"{x['median']['seconds to foretell']:.1f}", *cells])
+    head = ["strategy", "to foretell, s", "seconds of an epoch", "the whole run", "memory"]
+    return table(head, rows)
+
+
 def page() -> str:
     """The whole page."""
     seeds_of = result("five_seeds")
     clear = seeds_of["beats frozen on hard AUROC by more than the interval"]
     environment = seeds_of["environment"]
     prefixes = result("prefix")
+    rival, costed = result("rivals"), result("cost_model")
+    turns = min(len(x["turns"]) for x in rival["results"].values())
     difference = max(x["largest difference of a loss"] for x in prefixes["results"].values())
     return f"""# Benchmarks
 
@@ -125,6 +162,21 @@ simulated on them, then the same task, training and table. One seed.
 best of three runs. pandas does less: no similarity, no reasons.
 
 {scale()}
+
+## Beside other ways to do the same work
+`benchmarks/rivals.py`: every contestant in a process of its own, in turn, {turns} times; the same
+molecules, weights, batch size, epochs and learning rate, fp32, two threads. Seconds of training,
+validation and the test part's predictions; memory as the process grew by in that time, and its
+height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} of the sample.
+
+{rivals()}
+
+## Is the cost of a run foretold?
+`benchmarks/cost_model.py`: measured over expected, median of {costed["repeats"]} runs and range;
+`ck.expected_cost` asked before each. Memory is what the process grew by, once the libraries were
+loaded.
+
+{costs()}
 
 ## What is frozen, computed once
 `benchmarks/prefix.py`: the whole of `fit` with `cache="fp32"` and with `cache="off"`, in turn,

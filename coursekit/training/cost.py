@@ -35,7 +35,7 @@ class ExpectedCost:
         table: one row a phase: ``phase, name, epochs, seconds per epoch`` (training and
             validation), ``memory, MB`` (what training adds to the loaded model).
         training: seconds of training, as ``run.cost["seconds"]`` counts them.
-        total: seconds of the whole run, validation and predictions too.
+        total: seconds of the whole run: validation, predictions and what is forgotten as well.
         memory: MB that training adds at its height, counted: what graphs keep, gradients, the
             optimizer's moments, the best epoch's weights. A process grows by more than that.
         device: that it was measured on.
@@ -85,9 +85,7 @@ def expected_cost(
         gradient_checkpointing(model, strategy.gradient_checkpointing),
     ):
         session = Session(strategy, model, small, epochs, seed, None, None)
-        began = time.perf_counter()
-        session.retention.hold()
-        once = time.perf_counter() - began
+        once = _around(session)
         phases = session.plan.phases
         chosen = sorted({round(i * (len(phases) - 1) / (MEASURED - 1)) for i in range(MEASURED)})
         measured = pd.DataFrame([_phase(session, n) for n in chosen], index=chosen)
@@ -108,9 +106,9 @@ def expected_cost(
             "memory, MB": rates["memory"] / 2**20,
         }
     )
-    whole = float((training * lengths).sum() + filled + once)
+    whole = float((training * lengths).sum() + filled)
     last = float(rates["score"].iloc[-1]) * (valid + test)
-    total = whole + float((scoring * lengths).sum()) + also + last
+    total = whole + float((scoring * lengths).sum()) + also + last + once
     return ExpectedCost(
         table, whole, total, float(table["memory, MB"].max()), model.device.type.upper()
     )
@@ -127,6 +125,19 @@ def _sample(task: BindingTask, molecules: int, seed: int) -> BindingTask:
     parts = {"train": train.reset_index(drop=True)}
     parts |= {name: some(name).reset_index(drop=True) for name in ("valid", "test")}
     return BindingTask(task.name, settings=dict(task.settings), **parts)
+
+
+def _around(session: Session) -> float:
+    """Seconds before and after training: what the encoder forgets, and the weights to hold."""
+    retention, seconds = session.retention, 0.0
+    if retention.heldout:
+        _ = retention.whole  # is read once
+        began = _now(session.model)
+        retention.measure()
+        seconds = (_now(session.model) - began) * (1 + retention.encoder_trains)
+    began = _now(session.model)
+    retention.hold()
+    return seconds + _now(session.model) - began
 
 
 def _phase(session: Session, number: int) -> dict[str, float]:

@@ -85,7 +85,7 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
     A window is what one optimizer step sees: one batch, or several under accumulation.
     """
     at = session.at
-    session.watcher, ending = watch(session), "stopped by an error"
+    session.journal.watcher, ending = watch(session), "stopped by an error"
     try:
         while not session.finished:
             session.open_phase()
@@ -105,4 +105,4 @@ def run_phases(session: Session, ctrl_c: Interruptible) -> None:
             session.next_phase()
         ending = "finished"
     finally:
-        session.watcher.close(ending)
+        session.journal.watcher.close(ending)

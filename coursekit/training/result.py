@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def make_run(session: Session) -> Run:
     """What has been trained so far, with the best epoch's weights put back into the model."""
-    session.flush()
+    session.journal.flush()
     at, model, plan = session.at, session.model, session.plan
     session.give_best_back()
     # Also where a finished run was only read from its folder: it predicts as it did then.
@@ -36,9 +36,9 @@ def make_run(session: Session) -> Run:
         notes.append(f"weights of epoch {at.best_epoch}, the best by {session.strategy.monitor}")
     phases = plan.phases
     if plan.scheduled:  # the last ones may not have been reached
-        phases = phases[: 1 + max((row["phase"] for row in session.history), default=0)]
+        phases = phases[: 1 + max((row["phase"] for row in session.journal.rows), default=0)]
     trained = {group for phase in phases for group in phase.learning_rates}
-    kept = dict.fromkeys(name for row in session.history for name in row)
+    kept = dict.fromkeys(name for row in session.journal.rows for name in row)
     others = [n for n in kept if n not in HISTORY_COLUMNS and not n.startswith("learning_rate.")]
     shown = list(plan.groups)
     if len(HISTORY_COLUMNS) + len(others) + len(shown) > MAX_COLUMNS:  # groups cut very fine
@@ -47,7 +47,7 @@ def make_run(session: Session) -> Run:
     model.eval()
     return Run(
         name=session.name,
-        history=pd.DataFrame(session.history, columns=[*HISTORY_COLUMNS, *others, *rates]),
+        history=pd.DataFrame(session.journal.rows, columns=[*HISTORY_COLUMNS, *others, *rates]),
         predictions=pd.concat(predictions, ignore_index=True),
         strategy=session.identity["strategy"],
         task={

@@ -37,8 +37,8 @@ class Retention:
     Args:
         session: its model is prepared and has the weights that training begins from; each of its
             processes replays a share of a step's molecules.
-        heldout: molecules to measure forgetting on; None takes those of the bundled encoder, and
-            measures nothing for another.
+        heldout: molecules to measure forgetting on, none to measure nothing; None takes those of
+            the bundled encoder, and measures nothing for another.
 
     Attributes:
         held: names of the parameters that L2-SP or EWC hold: they know no other decay.
@@ -72,7 +72,7 @@ class Retention:
         self._replayer = (
             Replayer(replay, model, _molecules(replay, model), seed) if replay else None
         )
-        if heldout is not None or any(isinstance(p, EWC | Replay) for p in penalties):
+        if heldout or any(isinstance(p, EWC | Replay) for p in penalties):
             _ = self.whole  # what is missing is said before anything trains
 
     @cached_property
@@ -92,7 +92,7 @@ class Retention:
     def begin(self) -> None:
         """Take the model as it is now for the pretrained one: measure it, and keep its weights."""
         if self.heldout:
-            self.before = self.processes.once(self._measure)
+            self.before = self.processes.once(self.measure)
         self.hold()
 
     def hold(self) -> None:
@@ -149,7 +149,7 @@ class Retention:
         """What the Run says: masked-token loss and accuracy before training and now."""
         if self.before is None:
             return None
-        after = self.processes.once(self._measure) if self.encoder_trains else self.before
+        after = self.processes.once(self.measure) if self.encoder_trains else self.before
         return {
             "molecules": len(self.heldout),
             "masked_tokens": int(self.before["masked_tokens"]),
@@ -171,7 +171,8 @@ class Retention:
         if self.held:
             self.anchors = Anchors.load(self.model, self.penalties, tensors)
 
-    def _measure(self) -> dict[str, float]:
+    def measure(self) -> dict[str, float]:
+        """How well the encoder guesses the masked tokens of its held-out molecules now."""
         return scores_under(self.whole, self.model, self.heldout)
 
     def _fisher(self, ewc: EWC) -> dict[str, torch.Tensor]:

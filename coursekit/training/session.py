@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from coursekit.training import state as states
 from coursekit.training.contrast import Contrast
 from coursekit.training.ema import MovingAverage, apply_ema
 from coursekit.training.identity import identity_of
+from coursekit.training.journal import Journal
 from coursekit.training.learning_rates import LearningRates
 from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
@@ -37,10 +37,7 @@ if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
     from coursekit.training.phases import Phase
     from coursekit.training.strategies import FinetuneStrategy
-    from coursekit.training.watch import Watcher
 
-FLUSH_EVERY = 20
-FLUSH_SECONDS = 1.0  # where steps are slow, somebody watches each
 SAVE_SECONDS = 60.0
 # A processor is fastest where the activations of a pass stay in its cache: measured best of 256 to
 # 2048 tokens on encoders 128 and 384 wide. A GPU wants the whole batch at once.
@@ -65,6 +62,7 @@ class Session:
         at: the position; the loop reads it and the session moves it.
         below: what is known of the training molecules without running what is frozen.
         groups: parameter names by group, as the strategy cuts them.
+        journal: the history, row by row.
         prefix: what is frozen, computed once.
         rates: the learning rates that a schedule has come to; None where the plan gives them.
         identity: what makes this run this run; a state or a record of another is not taken.
@@ -90,7 +88,6 @@ class Session:
         self.processes = processes or Processes()
         self.seed, self.folder = seed, folder
         self.tracking = Tracking(tracker if self.processes.first else None, self.note)
-        self.watcher: Watcher | None = None
         self.precision = choose_precision(strategy.precision, model.device)
         strategy.prepare(model)
         self.processes.begin(model, self.identity)
@@ -100,7 +97,7 @@ class Session:
         self.optimizer = self.optimizer_of(0)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.precision == "fp16")
         self.at = states.Position()
-        self.history: list[dict[str, Any]] = []
+        self.journal = Journal(self.tracking, self.give_up)
         self.average = MovingAverage(model, strategy.ema)
         self.best_weights: dict[str, torch.Tensor] = {}
         self.best_moments: dict[str, torch.Tensor] = {}
@@ -115,8 +112,7 @@ class Session:
         )
         self.below: Below = NOTHING
         self.contrast: Contrast | None = None
-        self._pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
-        self._saved = self._flushed = time.monotonic()
+        self._saved = time.monotonic()
         torch.manual_seed(self.processes.seed(seed))
 
     @property
@@ -150,7 +146,7 @@ class Session:
 
     def open_groups(self) -> None:
         """Set which parameters train, by the phase; in the end by the last one that trained."""
-        phase = self.plan.phases[self.history[-1]["phase"] if self.finished else self.at.phase]
+        phase = self.plan.phases[self.journal.rows[-1]["phase"] if self.finished else self.at.phase]
         self.model.open_parameters(p for group in phase.learning_rates for p in self.groups[group])
 
     def optimizer_of(self, phase: int) -> torch.optim.Optimizer:
@@ -190,7 +186,7 @@ class Session:
             The validation scores.
         """
         at, began = self.at, time.monotonic()
-        self.flush()
+        self.journal.flush()
         at.seconds += time.monotonic() - began  # a GPU may still be busy with the last steps
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "valid"}
         if self.contrast is not None:  # nothing that could be the best classifier
@@ -199,7 +195,7 @@ class Session:
         with apply_ema(self.model, self.average.values):
             predicted = self.processes.spread(self.parts["valid"], self.predict)
         if not np.isfinite(predicted).all():
-            self._give_up("a prediction for the valid part is not a number", row)
+            self.give_up("a prediction for the valid part is not a number", row)
         scores = self.processes.once(lambda: validation_scores(self.parts["valid"], predicted))
         value = scores[self.strategy.monitor]
         sign = 1.0 if self.strategy.monitor in LOWER_IS_BETTER else -1.0
@@ -216,7 +212,7 @@ class Session:
 
     def _next_epoch(self, row: dict[str, Any], scores: dict[str, float]) -> dict[str, float]:
         at = self.at
-        self._append({**row, **scores})
+        self.journal.append({**row, **scores})
         at.epoch, at.phase_epoch, at.windows = at.epoch + 1, at.phase_epoch + 1, 0
         self.save()
         return scores
@@ -277,35 +273,11 @@ class Session:
         at.molecules += molecules
         row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "train"}
         row |= {f"learning_rate.{group}": rate for group, rate in rates.items()}
-        self._pending.append((row, losses))
-        if len(self._pending) >= FLUSH_EVERY or began - self._flushed > FLUSH_SECONDS:
-            self._flushed = began
-            self.flush()
+        self.journal.add(row, losses, began)
         at.seconds += time.monotonic() - began
 
-    def flush(self) -> None:
-        """Bring the losses over from the device in one go, and look at them."""
-        if not self._pending:
-            return
-        found = [(row, name) for row, losses in self._pending for name in losses]
-        tensors = [loss for _, losses in self._pending for loss in losses.values()]
-        rows = [row for row, _ in self._pending]
-        self._pending.clear()
-        for (row, name), loss in zip(found, torch.stack(tensors).cpu().tolist(), strict=True):
-            if not math.isfinite(loss):
-                what = "training loss" if name == "loss" else name.replace("_", " ")
-                self._give_up(f"the {what} is {loss}", row)
-            row[name] = loss
-        for row in rows:
-            self._append(row)
-
-    def _append(self, row: dict[str, Any]) -> None:
-        self.history.append(row)
-        if self.watcher is not None:
-            self.watcher(row)
-        self.tracking.row(row)
-
-    def _give_up(self, found: str, row: dict[str, Any]) -> NoReturn:
+    def give_up(self, found: str, row: dict[str, Any]) -> NoReturn:
+        """Put the best weights back and say what stopped being a number, and where."""
         self.give_best_back()
         weights = (
             f"the model has the weights of epoch {self.at.best_epoch} back"
@@ -334,7 +306,7 @@ class Session:
         self._saved = time.monotonic()
         if self.folder is None:
             return
-        self.flush()
+        self.journal.flush()
         try:
             states.save(self.folder, self)
         except OSError as error:
@@ -368,7 +340,7 @@ class Session:
 
     def interrupt(self) -> None:
         """Keep what there is and say how to go on."""
-        self.flush()
+        self.journal.flush()
         self.save()
         goes_on = "; fit again with the same checkpoint_dir to go on" if self.folder else ""
         self.note(f"{INTERRUPTED} in epoch {self.at.epoch}, after step {self.at.step}{goes_on}")

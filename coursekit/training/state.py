@@ -82,7 +82,7 @@ def _write(folder: Path, session: Session, generators: list[dict[str, torch.Tens
         "position": asdict(session.at),
         "history": [
             {k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))}
-            for row in session.history
+            for row in session.journal.rows
         ],
         "scaler": session.scaler.state_dict(),
         "processes": session.processes.size,
@@ -116,7 +116,7 @@ def restore(folder: Path, session: Session) -> bool:
         load_moments(session.model, session.optimizer, _below("optimizer.", tensors))
         session.scaler.load_state_dict(facts["scaler"])
         session.at = Position(**facts["position"])
-        session.history, session.identity = list(facts["history"]), facts["identity"]
+        session.journal.rows, session.identity = list(facts["history"]), facts["identity"]
         averages = _below("ema.", tensors)
         session.average.values = {k: v.to(session.model.device) for k, v in averages.items()}
         session.average.updates = dict(facts["ema_updates"])

@@ -188,7 +188,7 @@ class FinetuneStrategy:
                 fails is noted in the Run and gets no more.
             heldout: SMILES that were kept out of the encoder's pretraining, to measure what it
                 forgets; the bundled encoder has its own, another is measured only if they are
-                given.
+                given. An empty list measures nothing.
 
         Returns:
             The Run; interrupted with ctrl-C, the Run so far.

@@ -48,4 +48,4 @@ def watch(session: Session) -> Watcher:
     from coursekit.lessons.live import LiveView  # on demand: a run that shows itself
 
     names = [phase.name for phase in session.plan.phases]
-    return LiveView(session.name, epochs, steps, names, session.history)
+    return LiveView(session.name, epochs, steps, names, session.journal.rows)

@@ -48,6 +48,11 @@ def test_measuring_changes_nothing_else(task, make_model, assert_same_bits):
     assert_same_bits(FULL.fit(make_model(), task, epochs=2, seed=1, heldout=PRETRAINING), plain)
 
 
+def test_no_molecules_measure_nothing():
+    model = load_classifier("coursekit-mini")
+    assert HeadOnlyFinetune().fit(model, tiny_task(), epochs=1, heldout=()).forgetting is None
+
+
 def test_a_resumed_run_says_the_same(task, make_model, tmp_path):
     whole = FULL.fit(make_model(), task, epochs=2, heldout=PRETRAINING, checkpoint_dir=tmp_path)
     model = make_model(seed=8)  # other weights: measured anew, "before" would be another number
@@ -60,6 +65,7 @@ def test_an_encoder_without_its_masked_token_head_is_not_measured(task, make_mod
     model = make_model()
     model.source = None
     assert FULL.fit(model, task, epochs=1).forgetting is None
+    assert FULL.fit(model, task, epochs=1, heldout=()).forgetting is None
     with pytest.raises(EncoderError, match="bert has no masked-token head"):
         FULL.fit(model, task, epochs=1, heldout=PRETRAINING)
 

@@ -17,8 +17,9 @@ from coursekit.training import (
     HeadOnlyFinetune,
     Phase,
 )
+from coursekit.training.journal import FLUSH_EVERY
 from coursekit.training.optimizer import make_optimizer
-from coursekit.training.session import FLUSH_EVERY, Session
+from coursekit.training.session import Session
 from coursekit.training.validation import validation_scores
 
 FULL = STRATEGIES["full"]
