@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,6 @@ from tiny import EPOCHS, STRATEGIES
 
 from coursekit.data.binding_task import BindingTask
 from coursekit.evaluation import compare, fingerprint_baseline
-from coursekit.grading.copies import Entry, copies_layer, find_copies
 from coursekit.grading.harvest import harvest
 from coursekit.grading.verify import (
     Layer,
@@ -261,76 +259,6 @@ def test_files_that_are_no_weights(
     encoder = {"name": "coursekit-mini", "pooling": "cls"}
     run = dataclasses.replace(run, strategy=dict(run.strategy) | {"encoder": encoder})
     assert verify_weights(run, {"m": content}, task).state == "not verified"
-
-
-# --- copies -----------------------------------------------------------------------------------
-
-
-def entry(student: str, run: Run) -> Entry:
-    return Entry(student, harvest([embed_record(run)]).runs[0])
-
-
-def kinds(*entries: Entry) -> list[tuple[str, bool]]:
-    return [(one.kind, one.expected) for one in find_copies(entries)]
-
-
-def score(run: Run, change: Callable[[np.ndarray], np.ndarray]) -> Run:
-    """A copy with other scores, that also pretends another seed, duration and loss."""
-    changed = change_predictions(
-        run, lambda rows: rows.assign(score=change(rows["score"].to_numpy()))
-    )
-    history = changed.history.assign(loss=changed.history["loss"] * 1.01 + 0.001)
-    cost = dict(changed.cost) | {"seconds": 99.5}
-    return dataclasses.replace(changed, seed=77, history=history, cost=cost)
-
-
-def test_copies_are_found_and_neighbors_are_not(trained: dict[str, Run]) -> None:
-    run = trained["full"]
-    rng = np.random.default_rng(0)
-    a = entry("a", run)
-    assert kinds(a, entry("b", run)) == [("same record", False)]
-    renamed = dataclasses.replace(run, name="mine", notes=("my own run",), seed=5)
-    assert kinds(a, entry("b", renamed)) == [("same record", False)]
-    slower = dataclasses.replace(run, cost=dict(run.cost) | {"seconds": 1.5}, seed=5)
-    assert kinds(a, entry("b", slower)) == [("same history", False)]
-    assert kinds(a, entry("b", score(run, lambda s: s))) == [("same predictions", False)]
-    assert kinds(a, entry("b", score(run, lambda s: 0.5 * s + 0.1))) == [("rescaled", False)]
-    monotone = score(run, lambda s: s**3)
-    assert kinds(a, entry("b", monotone)) == [("near-equal or noised", False)]
-    permuted = score(run, lambda s: s[np.random.default_rng(5).permutation(len(s))])
-    assert kinds(a, entry("b", permuted)) == [("permuted", False)]
-    noised = score(run, lambda s: s + 3e-3 * rng.normal(size=len(s)) * np.ptp(s))
-    assert kinds(a, entry("b", noised)) == [("near-equal or noised", False)]
-    assert kinds(a, entry("a", run)) == []
-    assert kinds(a, entry("b", trained["progressive"]), entry("c", trained["head"])) == []
-
-
-def test_the_same_seed_honestly_gives_the_same_run(task: BindingTask) -> None:
-    strategy = STRATEGIES["full"]
-    runs = [strategy.fit(small_classifier("bert"), task, epochs=EPOCHS, seed=s) for s in (0, 0, 1)]
-    entries = [entry(student, run) for student, run in zip("abc", runs, strict=True)]
-    assert kinds(*entries) == [("same history", True)]
-    found = find_copies(entries)
-    assert copies_layer("a", found).state == "holds"
-    assert "as expected" in copies_layer("a", found).reason
-    assert "nobody" not in copies_layer("c", found).reason
-    copied = find_copies([*entries, entry("d", runs[2])])
-    assert copies_layer("c", copied).state == "fails"
-    assert copies_layer("d", copied).state == "fails"
-    assert "same record as c" in copies_layer("d", copied).reason
-    assert copies_layer("a", copied).state == "holds"
-
-
-def test_baselines_may_be_the_same(task: BindingTask) -> None:
-    run = fingerprint_baseline(task, "logistic")
-    assert find_copies([entry("a", run), entry("b", run)]) == []
-
-
-def test_a_class_is_compared_in_seconds(make_run: Callable[..., Run]) -> None:
-    runs = [make_run(seed=seed) for seed in range(40)]
-    entries = [entry(f"s{i}", run) for i, run in enumerate(runs)]
-    assert [one for one in find_copies(entries) if one.kind != "near-equal or noised"] == []
-    assert copy.copy(entries[0]) in entries
 
 
 def test_full_finetuning_is_what_it_says(task: BindingTask) -> None:
