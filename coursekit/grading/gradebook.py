@@ -70,7 +70,7 @@ def register_assignment(db_url: str, assignment: str, master: Master) -> None:
     Raises:
         GradingError: the gradebook cannot be opened, or has other cells or points than the master.
     """
-    with _open(db_url) as book:
+    with opened(db_url) as book:
         from nbgrader.api import MissingEntry
 
         book.update_or_create_assignment(assignment)
@@ -137,7 +137,7 @@ def record_grades(
     from sqlalchemy.exc import IntegrityError, OperationalError
 
     for attempt in range(ATTEMPTS):
-        with _open(db_url) as book:
+        with opened(db_url) as book:
             try:
                 changed = _write(book, assignment, master.name, student, checked, flagged)
                 book.db.commit()
@@ -155,6 +155,13 @@ def record_grades(
                 raise
         time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
     raise AssertionError("not reached")
+
+
+def flag(db_url: str, assignment: str, notebook: str, student: str) -> None:
+    """Mark a submission that is in the gradebook for a person's attention."""
+    with opened(db_url) as book:
+        book.find_submission_notebook(notebook, assignment, student).flagged = True
+        book.db.commit()
 
 
 def _write(
@@ -250,8 +257,8 @@ def _editable(master: Master) -> list[MasterCell]:
 
 
 @contextmanager
-def _open(db_url: str) -> Iterator[Gradebook]:
-    """Nbgrader's gradebook, closed afterwards.
+def opened(db_url: str) -> Iterator[Gradebook]:
+    """Nbgrader's gradebook at a SQLAlchemy URL, closed afterwards.
 
     Raises:
         GradingError: it cannot be opened or made.

@@ -37,6 +37,7 @@ def made_files(root: Path, source: LessonSource) -> dict[Path, str]:
             source.texts().to_json()
         ),
         root / "notebooks" / f"{source.name}.ipynb": as_text(learner_notebook(source)),
+        root / "autograder" / "rubrics" / f"{source.lesson}.md": source.rubrics(),
     }
 
 

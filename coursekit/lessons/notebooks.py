@@ -29,7 +29,7 @@ def learner_notebook(source: LessonSource) -> NotebookNode:
     with TemporaryDirectory() as folder:
         given = Path(folder) / "source" / "lesson"
         given.mkdir(parents=True)
-        before = _notebook(source, learner_cells(source), graded=True)
+        before = source_notebook(source)
         nbformat.write(before, given / f"{source.name}.ipynb")
         _generate(Path(folder))
         made = Path(folder) / "release" / "lesson" / f"{source.name}.ipynb"
@@ -38,6 +38,29 @@ def learner_notebook(source: LessonSource) -> NotebookNode:
         cell.id = old.id
     notebook.metadata = before.metadata
     return notebook
+
+
+def source_notebook(source: LessonSource) -> NotebookNode:
+    """The instructor's notebook, which ``nbgrader generate_assignment`` makes the learner's of."""
+    return _notebook(source, learner_cells(source), graded=True)
+
+
+def learner_steps(save: bool = True) -> list[Any]:
+    """Nbgrader's steps from the instructor's notebook to the learner's, and one of ours.
+
+    Args:
+        save: whether the cells are entered into the gradebook.
+    """
+    from nbgrader.converters import GenerateAssignment
+    from nbgrader.preprocessors import ClearSolutions, SaveCells
+
+    steps: list[Any] = []
+    for step in GenerateAssignment.class_traits()["preprocessors"].default():
+        if save or step is not SaveCells:
+            steps.append(step)
+        if step is ClearSolutions:
+            steps.append(_no_loose_stubs())
+    return steps
 
 
 def solution_notebook(source: LessonSource, wrong: bool = False) -> NotebookNode:
@@ -97,7 +120,6 @@ def as_text(notebook: NotebookNode) -> str:
 
 def _generate(folder: Path) -> None:
     from nbgrader.converters import GenerateAssignment
-    from nbgrader.preprocessors import ClearSolutions, SaveCells
     from traitlets.config import Config
 
     config = Config()
@@ -107,13 +129,7 @@ def _generate(folder: Path) -> None:
     config.ClearSolutions.code_stub = {"python": STUB}
     config.ClearSolutions.begin_solution_delimeter = "BEGIN SOLUTION"
     config.Application.log_level = "ERROR"
-    steps: list[Any] = []
-    for step in GenerateAssignment.class_traits()["preprocessors"].default():
-        if step is not SaveCells:  # the gradebook is the grader's, and not made here
-            steps.append(step)
-        if step is ClearSolutions:
-            steps.append(_no_loose_stubs())
-    config.GenerateAssignment.preprocessors = steps
+    config.GenerateAssignment.preprocessors = learner_steps(save=False)
     here = Path.cwd()
     try:
         from nbgrader.coursedir import CourseDirectory

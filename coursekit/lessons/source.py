@@ -121,6 +121,14 @@ class LessonSource:
             },
         )
 
+    def rubrics(self) -> str:
+        """What graders read beside answers in words: a heading and a text for each exercise."""
+        parts = [f"# Rubrics of lesson {self.lesson}\n"]
+        for one in exercises(self.lesson):
+            if text := "\n\n".join(c.text for c in self.of("rubric", one.id)):
+                parts.append(f"## {one.id} {one.title}: {one.points:g} points\n\n{text}\n")
+        return "\n".join(parts)
+
 
 def read_source(path: str | Path) -> LessonSource:
     """Read a lesson's source, and refuse one whose parts do not belong together.

@@ -21,7 +21,7 @@ from test_sandbox import LIMITS, sandbox  # noqa: F401
 from coursekit.checks import Wrong
 from coursekit.data.binding_task import BindingTask
 from coursekit.errors import GradingError
-from coursekit.grading.feedback import feedback_page, sanitized
+from coursekit.grading.feedback import feedback_content, feedback_page, sanitized
 from coursekit.grading.report import Graded
 from coursekit.grading.sandbox import Limits, Sandbox
 from coursekit.grading.submission import Assignment, grade_submission
@@ -364,5 +364,5 @@ def test_feedback_shows_what_was_run_and_nothing_that_acts() -> None:
     assert "data:image/png;base64,AA==" in clean
     assert "<p>a</p>" in clean
     assert "too large" in sanitized("x" * 300_000)
-    page = feedback_page(Graded("ada", "97", "graded"))
+    page = feedback_page(feedback_content(Graded("ada", "97", "graded")))
     assert "default-src 'none'" in page
