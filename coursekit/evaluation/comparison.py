@@ -52,7 +52,7 @@ def compare(
     Args:
         runs: name of each approach to its run, in the order of the rows.
         part: "test" or "valid".
-        n_boot: bootstrap resamples behind each interval.
+        n_boot: bootstrap resamples behind each interval; 0 leaves the intervals out.
         seed: seed of the resampling.
 
     Raises:
@@ -105,12 +105,15 @@ class Comparison:
         first = next(iter(self.scores.values()))
         easy, hard = first.auroc_easy, first.auroc_hard
         task = next(iter(self.runs.values())).task.get("name", "")
+        intervals = (
+            f" Under each score its 95% interval from {self.n_boot:,} resamples of the molecules; "
+            "how much a run depends on its training seed is not in it."
+        )
         return (
             f"Task {task}, part {self.part}: {easy.n_binders} binders against {easy.n_negatives} "
             f"easy or {hard.n_negatives} hard negatives. A model that guesses has AUROC 0.500 and "
-            f"AU-PRC {easy.prevalence:.3f} (easy), {hard.prevalence:.3f} (hard). Under each score "
-            f"its 95% interval from {self.n_boot:,} resamples of the molecules; how much a run "
-            "depends on its training seed is not in it."
+            f"AU-PRC {easy.prevalence:.3f} (easy), {hard.prevalence:.3f} (hard)."
+            + (intervals if self.n_boot else "")
         )
 
     def difference(self, a: str, b: str, metric: str = "auroc_hard") -> Difference:

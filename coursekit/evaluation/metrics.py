@@ -132,7 +132,7 @@ class Difference:
         b: name of the run it is held against.
         metric: one of :data:`METRICS`.
         value: score of ``a`` minus score of ``b``; NaN where a score is not defined.
-        low: lower end of the 95% interval from paired resamples.
+        low: lower end of the 95% interval from paired resamples; NaN without resamples.
         high: upper end.
         note: why ``value`` is NaN, else "".
     """
@@ -154,6 +154,10 @@ class Difference:
         name = METRICS[self.metric]
         if math.isnan(self.value):
             return f"{self.a} and {self.b} cannot be compared on {name}: {self.note}"
+        if math.isnan(self.low):
+            return (
+                f"{self.a} minus {self.b} on {name}: {self.value:+.3f} (no interval was asked for)"
+            )
         if not self.clear:
             interval = f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
             return f"{self.a} and {self.b} cannot be told apart on {name}: difference {interval}"
@@ -223,9 +227,10 @@ def paired_difference(
         if math.isnan(score.value):
             nan = math.nan
             return Difference(run_a.name, run_b.name, metric, nan, nan, nan, score.note)
-        found.append((score.value, bootstrap(pair, n_boot, seed)[0 if name == "auroc" else 1]))
+        draws = bootstrap(pair, n_boot, seed)[0 if name == "auroc" else 1] if n_boot else math.nan
+        found.append((score.value, draws))
     (value_a, draws_a), (value_b, draws_b) = found
-    low, high = np.quantile(draws_a - draws_b, INTERVAL)
+    low, high = np.quantile(draws_a - draws_b, INTERVAL)  # of nothing but NaN: NaN
     return Difference(run_a.name, run_b.name, metric, value_a - value_b, float(low), float(high))
 
 

@@ -187,6 +187,19 @@ def test_the_verdict_names_the_winner_with_its_interval(table: Comparison) -> No
     assert "easy AU-PRC" in table.verdict(metric="au_prc_easy")
 
 
+def test_without_resamples_there_are_differences_and_no_intervals(table: Comparison) -> None:
+    bare = compare(table.runs, n_boot=0)
+    assert bare.table.equals(table.table)
+    found = bare.differences()
+    assert found["difference"].equals(table.differences()["difference"])
+    assert found[["low", "high"]].isna().all(axis=None)
+    assert not found["clear"].any()
+    assert "(no interval was asked for)" in bare.verdict()
+    for text in (str(bare), bare.to_html(), bare.to_csv()):
+        assert "interval from" not in text
+        assert "nan" not in text
+
+
 def test_unknown_names_are_explained(table: Comparison) -> None:
     with pytest.raises(ScoreError, match=r"no approach 'full'; there are \['frozen'"):
         table.difference("full", "frozen")
