@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo readme test lint format bench lessons site doctor clean
+.PHONY: help demo readme test lint format bench lessons recordings site doctor clean
 
 help:
 	@echo "make demo     train and compare on the bundled sample; writes report/report.html"
@@ -62,6 +62,9 @@ bench: .venv/bench
 
 lessons: .venv/dev
 	$(BIN)/python -m coursekit.lessons.generate
+
+recordings: .venv/dev
+	$(BIN)/python -m coursekit.lessons.recordings
 
 site: .venv/dev
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html

@@ -29,6 +29,7 @@ _FACE = {
     "Replay": "coursekit.training",
     "Run": "coursekit.runs",
     "ScheduledFinetune": "coursekit.training",
+    "bundled_run": "coursekit.runs",
     "check": "coursekit.lessons",
     "compare": "coursekit.evaluation",
     "enrichment": "coursekit.data",
@@ -49,6 +50,7 @@ _FACE = {
     "progress": "coursekit.lessons",
     "setup": "coursekit.lessons",
     "show_solution": "coursekit.lessons",
+    "try_strategy": "coursekit.training",
 }
 
 __all__ = ["__version__", *_FACE]

@@ -57,7 +57,7 @@ def test_the_wheel_carries_sample_blocks_and_encoder(wheel: Path, tmp_path: Path
         archive.extractall(tmp_path)
     bundled = {f"coursekit/_bundled/{name}" for name in (
         "sample/selection.parquet", "sample/DATASHEET.md", "blocks/a.csv",
-        "coursekit-mini/model.safetensors", "coursekit-mini/README.md",
+        "coursekit-mini/model.safetensors", "coursekit-mini/README.md", "runs/frozen-0.txt",
     )}  # fmt: skip
     assert bundled | {"coursekit/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "docs"))]

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
-
-from coursekit.data.binding_task import TASK_COLUMNS, BindingTask
 from coursekit.training import (
     EWC,
     L2SP,
@@ -20,31 +15,9 @@ from coursekit.training import (
     Replay,
     ScheduledFinetune,
 )
+from coursekit.training.trial_parts import SIZES, tiny_task
 
-# Carbon chains of many lengths; what hangs at their end tells binders from negatives.
-ENDS = {"": ("N", "C(N)=O", "NC"), "easy": ("Cl", "Br", "F"), "hard": ("O", "C(O)=O", "OC")}
-SIZES = {"train": 30, "valid": 12, "test": 12}
-
-
-def molecules() -> list[tuple[str, str]]:
-    """SMILES and negative set, the three kinds in turn, lengths mixed."""
-    return [
-        ("C" * (1 + (7 * chain) % 19) + ENDS[kind][chain % 3], kind)
-        for chain in range(19)
-        for kind in ENDS
-    ]
-
-
-def tiny_task(sizes: dict[str, int] = SIZES, **settings: Any) -> BindingTask:
-    parts, rows = {}, iter(molecules())
-    for name, size in sizes.items():
-        smiles, kinds = zip(*(next(rows) for _ in range(size)), strict=True) if size else ((), ())
-        part = pd.DataFrame({"molecule_id": [f"m-{s}" for s in smiles], "smiles": smiles})
-        part["label"] = pd.Series([int(kind == "") for kind in kinds], dtype="int8")
-        part["negative_set"] = pd.Series(kinds, dtype="str")
-        parts[name] = part.reindex(columns=list(TASK_COLUMNS))
-    return BindingTask("tiny", settings={"split": "by hand", **settings}, **parts)
-
+__all__ = ["EPOCHS", "SIZES", "STRATEGIES", "tiny_task"]
 
 COMMON = {"batch_size": 8, "lr": 3e-3}
 

@@ -38,6 +38,11 @@ def _task_named(name: str) -> BindingTask:
     return load_task(name)
 
 
+@lru_cache(maxsize=8)
+def _share_of(name: str, share: float) -> BindingTask:
+    return _task_named(name).share(share)
+
+
 @lru_cache(maxsize=2)
 def _selection_named(name: str) -> pd.DataFrame:
     return load_selection(name)
@@ -70,9 +75,10 @@ def the_selection(name: str, facts: Any) -> pd.DataFrame:
     return selection
 
 
-def facts_of_task(task: Any) -> dict[str, str]:
+def facts_of_task(task: Any) -> dict[str, Any]:
     """What a notebook hands over of its task: enough to find the same one here."""
-    return {"name": str(task.name), "fingerprint": str(task.fingerprint)}
+    facts = {"name": str(task.name), "fingerprint": str(task.fingerprint)}
+    return facts | {"share": float(task.settings.get("share", 1.0))}
 
 
 def the_task(name: str, facts: Any) -> BindingTask:
@@ -91,8 +97,9 @@ def the_task(name: str, facts: Any) -> BindingTask:
     if facts["fingerprint"] in _PROVIDED:
         return _PROVIDED[facts["fingerprint"]]
     if facts["name"] in NAMES:
-        with suppress(CourseKitError, OSError):
-            task = _task_named(facts["name"])
+        settings = facts.get("settings", facts)
+        with suppress(CourseKitError, OSError, AttributeError, TypeError):
+            task = _share_of(facts["name"], settings.get("share", 1.0))
             if task.fingerprint == facts["fingerprint"]:
                 return task
     raise CannotCheck(

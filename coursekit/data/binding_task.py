@@ -69,6 +69,30 @@ class BindingTask:
             raise TaskError(f"there is no part {name!r}; a task has {', '.join(PARTS)}.")
         return getattr(self, name)  # type: ignore[no-any-return]
 
+    def share(self, share: float) -> BindingTask:
+        """A smaller task: this share of each part's binders, easy and hard negatives.
+
+        The same molecules every time; ``settings`` and so the fingerprint say how large.
+
+        Raises:
+            TaskError: not a share from more than 0 to 1.
+        """
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            raise TaskError(f"share is {share!r}; a number above 0 and up to 1 is expected.")
+        if share == 1:
+            return self
+        # By a digest of the id: the same draw in every version of pandas, and smaller shares lie
+        # inside of larger ones.
+        parts = {}
+        for name in PARTS:
+            part = self.part(name)
+            digests = part["molecule_id"].map(_digest)
+            kinds = digests.groupby(part["negative_set"].to_numpy())
+            places, sizes = kinds.rank(method="first"), kinds.transform("size")
+            wanted = (share * sizes).round().clip(lower=1)
+            parts[name] = part[places <= wanted].reset_index(drop=True)
+        return BindingTask(self.name, settings=self.settings | {"share": float(share)}, **parts)
+
     def summary(self) -> pd.DataFrame:
         """Binders, easy and hard negatives of each part, and the prevalence in each set."""
         rows = {}
@@ -160,3 +184,7 @@ class BindingTask:
                 f"its content has {task.fingerprint[:12]}: a file was changed. Make the task again."
             )
         return task
+
+
+def _digest(key: object) -> int:
+    return int(sha256(str(key).encode()).hexdigest()[:12], 16)

@@ -113,7 +113,9 @@ def make_task(
     return task
 
 
-def load_task(name: str = "sample", split: str = "random", seed: int = 0) -> BindingTask:
+def load_task(
+    name: str = "sample", split: str = "random", seed: int = 0, share: float = 1.0
+) -> BindingTask:
     """A task with the course's settings.
 
     Args:
@@ -122,11 +124,16 @@ def load_task(name: str = "sample", split: str = "random", seed: int = 0) -> Bin
             or a .parquet file of your own; or the folder of a task that was saved.
         split: as in ``make_task``; a saved task keeps its own.
         seed: as in ``make_task``; a saved task keeps its own.
+        share: of its molecules, for whoever has little time; see ``BindingTask.share``.
 
     Raises:
         SelectionError: no such selection, or it has not been fetched.
-        TaskError: as in ``make_task``, or a saved task that is damaged.
+        TaskError: as in ``make_task``, a saved task that is damaged, or no share.
     """
+    return _load(name, split, seed).share(share)
+
+
+def _load(name: str, split: str, seed: int) -> BindingTask:
     if (Path(name) / TASK_FILE).is_file():
         return BindingTask.load(name)
     make = partial(make_task, name, split, seed, fractions=(0.6, 0.15, 0.25))

@@ -4,6 +4,7 @@ from coursekit.evaluation.history_figures import loss_curves
 from coursekit.evaluation.molecule_figures import molecules_beside_nearest_binder
 from coursekit.evaluation.plan_figures import freeze_map, learning_rate_plan
 from coursekit.evaluation.score_figures import roc_pr_curves, scores_figure
+from coursekit.evaluation.seed_figures import seeds_figure
 from coursekit.evaluation.selection_figures import reads_figure
 from coursekit.evaluation.sweep_figures import learning_rate_sweep
 
@@ -16,4 +17,5 @@ __all__ = [
     "reads_figure",
     "roc_pr_curves",
     "scores_figure",
+    "seeds_figure",
 ]

@@ -16,6 +16,7 @@ from coursekit.training.strategies import (
     ProgressiveUnfreeze,
     rebuild,
 )
+from coursekit.training.trial import try_strategy
 
 __all__ = [
     "ContrastiveFinetune",
@@ -34,4 +35,5 @@ __all__ = [
     "expected_cost",
     "find_learning_rate",
     "rebuild",
+    "try_strategy",
 ]

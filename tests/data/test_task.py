@@ -286,3 +286,25 @@ def test_enumerated_easy_negatives_in_a_task() -> None:
     rules = LabelRules(similar=0.8, easy_max_target=0, hard_min_load=5)
     task = make_task(some, rules=rules, library=toy_library())
     assert "enumerated" in set(everything(task)["kind"])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_a_share_keeps_the_prevalence_and_says_what_it_is(task: BindingTask, share: float) -> None:
+    small = task.share(share)
+    for part in PARTS:
+        whole, few = task.part(part), small.part(part)
+        assert set(few["molecule_id"]) <= set(whole["molecule_id"])
+        counts = whole["negative_set"].value_counts()
+        assert (few["negative_set"].value_counts() == (share * counts).round()).all()
+        order = whole[whole["molecule_id"].isin(few["molecule_id"])]["molecule_id"]
+        assert list(order) == list(few["molecule_id"])
+    assert small.settings["share"] == share
+    assert small.fingerprint == task.share(share).fingerprint != task.fingerprint
+    assert set(small.train["molecule_id"]) >= set(task.share(share / 2).train["molecule_id"])
+
+
+def test_the_whole_is_a_share_and_nothing_is_none(task: BindingTask) -> None:
+    assert task.share(1) is task
+    for wrong in (0, -0.5, 1.5, float("nan"), True, "half"):
+        with pytest.raises(TaskError, match="above 0"):
+            task.share(wrong)

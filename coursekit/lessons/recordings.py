@@ -1,0 +1,129 @@
+"""``make recordings``: train the runs that come with the course, and write their records.
+
+A lesson speaks of several seeds, or of longer trainings than a learner has the time for; then it
+takes ``ck.bundled_run(name, seed)``. To bring another run along, add its line to :data:`RECORDINGS`
+and make it::
+
+    python -m coursekit.lessons.recordings NAME ...
+
+A run is trained where there is no record of it yet, or where the record is of another run: another
+strategy, other epochs, another encoder or task. Tests hold the committed records to these lines.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import coursekit as ck
+from coursekit.data.paths import bundled
+from coursekit.errors import CourseKitError
+from coursekit.runs.bundled import ENDING, FOLDER, bundled_run
+from coursekit.runs.record import encode_record
+from coursekit.storage import atomic_file
+from coursekit.training.identity import identity_of
+
+ENCODER, POOLING = "coursekit-mini", "mean"
+STEPS = 300  # of each run's history, or up to twice as many
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How a bundled run is made, on the whole bundled sample.
+
+    Args:
+        strategy: what trains.
+        epochs: so many.
+        seeds: of the head's weights, of the order of molecules and of dropout; a run each.
+    """
+
+    strategy: ck.FinetuneStrategy
+    epochs: int
+    seeds: tuple[int, ...] = (0,)
+
+
+RECORDINGS: dict[str, Recording] = {
+    "frozen": Recording(ck.HeadOnlyFinetune(), 60, (0, 1, 2)),
+}
+
+
+def wanted() -> Iterator[tuple[str, int]]:
+    """Name and seed of each bundled run."""
+    for name, recording in RECORDINGS.items():
+        yield from ((name, seed) for seed in recording.seeds)
+
+
+def identity(name: str, seed: int) -> dict[str, Any]:
+    """What the record of a run must say of itself, from its line in :data:`RECORDINGS`."""
+    recording, model = RECORDINGS[name], _model(seed)
+    plan = recording.strategy.plan(model, recording.epochs)
+    task = ck.load_task("sample")
+    return identity_of(recording.strategy, plan, model, task, recording.epochs, seed)
+
+
+def identity_in(run: ck.Run) -> dict[str, Any]:
+    """What a record says of itself."""
+    return {"strategy": dict(run.strategy), "task": run.task["fingerprint"], "seed": run.seed}
+
+
+def train(name: str, seed: int) -> ck.Run:
+    """Make a run again."""
+    recording = RECORDINGS[name]
+    task = ck.load_task("sample")
+    run = recording.strategy.fit(_model(seed), task, epochs=recording.epochs, seed=seed)
+    return replace(run, history=_thinned(run.history))
+
+
+def _thinned(history: pd.DataFrame) -> pd.DataFrame:
+    """All validations, and some hundred steps: enough for a curve, and small in a wheel."""
+    steps = np.flatnonzero(history["split"] == "train")
+    kept = steps[:: max(1, len(steps) // STEPS)]
+    return history[(history["split"] != "train") | history.index.isin(kept)].reset_index(drop=True)
+
+
+def main(names: list[str]) -> None:
+    """Make what is missing or out of date; of all, or of the runs that are named."""
+    unknown = set(names) - set(RECORDINGS)
+    if unknown:
+        raise SystemExit(f"no recordings called {sorted(unknown)}; there are {list(RECORDINGS)}")
+    for name, seed in wanted():
+        if names and name not in names:
+            continue
+        if _up_to_date(name, seed):
+            print(f"{name}, seed {seed}: up to date")
+            continue
+        run = train(name, seed)
+        if run.interrupted:
+            raise SystemExit(f"{name}, seed {seed}: interrupted")
+        path = _folder() / f"{name}-{seed}{ENDING}"
+        with atomic_file(path) as temporary:
+            temporary.write_text(encode_record(run), encoding="ascii")
+        hard = run.scores(n_boot=0).auroc_hard.value
+        print(f"{name}, seed {seed}: hard AUROC {hard:.3f}, {run.cost['seconds']:.0f} s")
+
+
+def _model(seed: int) -> ck.Classifier:
+    return ck.load_classifier(ENCODER, pooling=POOLING, seed=seed)
+
+
+def _up_to_date(name: str, seed: int) -> bool:
+    try:
+        return identity_in(bundled_run(name, seed)) == identity(name, seed)
+    except CourseKitError:
+        return False
+
+
+def _folder() -> Path:
+    folder = bundled("sample").parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

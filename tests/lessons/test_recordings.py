@@ -1,0 +1,46 @@
+"""The runs that come with the course are those that its lines ask for, as they would be today."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import coursekit as ck
+from coursekit.lessons import recordings
+from coursekit.lessons.recordings import RECORDINGS, identity, identity_in, wanted
+from coursekit.runs.bundled import bundled_names
+
+
+@pytest.mark.parametrize(("name", "seed"), wanted())
+def test_each_is_there_and_of_todays_strategy_encoder_and_task(name: str, seed: int) -> None:
+    """Fails where one of these changed: make recordings."""
+    run = ck.bundled_run(name, seed)
+    assert identity_in(run) == identity(name, seed)
+    assert not run.interrupted
+    task = ck.load_task("sample")
+    for part in ("valid", "test"):
+        own = run.predictions[run.predictions["part"] == part]
+        assert set(own["molecule_id"]) == set(task.part(part)["molecule_id"])
+
+
+def test_there_are_no_others() -> None:
+    assert bundled_names() == {name: sorted(r.seeds) for name, r in RECORDINGS.items()}
+
+
+def test_one_that_is_up_to_date_is_left_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "train", lambda *_: pytest.fail("trained"))
+    recordings.main(["frozen"])
+    assert capsys.readouterr().out.count("up to date") == len(RECORDINGS["frozen"].seeds)
+    with pytest.raises(SystemExit, match="no recordings called"):
+        recordings.main(["frozn"])
+
+
+@pytest.mark.slow
+def test_made_again_it_predicts_the_same() -> None:
+    """The whole way, for the run that costs least."""
+    now, kept = recordings.train("frozen", 0), ck.bundled_run("frozen", 0)
+    merged = now.predictions.merge(kept.predictions, on=["molecule_id", "part"])
+    assert len(merged) == len(kept.predictions)
+    assert np.abs(merged["score_x"] - merged["score_y"]).max() < 0.02
