@@ -36,6 +36,7 @@ _FACE = {
     "expected_cost": "coursekit.training",
     "find_learning_rate": "coursekit.training",
     "fingerprint_baseline": "coursekit.evaluation",
+    "forgetting_tradeoff": "coursekit.lessons.widgets",
     "handin": "coursekit.lessons",
     "hint": "coursekit.lessons",
     "label_selection": "coursekit.data",
@@ -46,11 +47,15 @@ _FACE = {
     "load_task": "coursekit.data",
     "make_task": "coursekit.data",
     "masked_token_loss": "coursekit.models",
+    "negatives_explorer": "coursekit.lessons.widgets",
     "paired_difference": "coursekit.evaluation",
     "progress": "coursekit.lessons",
     "setup": "coursekit.lessons",
     "show_solution": "coursekit.lessons",
+    "strategy_explorer": "coursekit.lessons.widgets",
+    "threshold_explorer": "coursekit.lessons.widgets",
     "try_strategy": "coursekit.training",
+    "unfreezing_player": "coursekit.lessons.widgets",
 }
 
 __all__ = ["__version__", *_FACE]

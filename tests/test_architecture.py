@@ -84,9 +84,14 @@ def test_the_check_sees_an_import_against_the_flow(tmp_path: Path) -> None:
     assert imports(path) == {("bars", True), ("models", False)}
 
 
+def is_setter(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether it is the other half of a property, which is described where it is read."""
+    return any(ast.unparse(one).endswith(".setter") for one in node.decorator_list)
+
+
 def public(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.ClassDef]:
     defined = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    named = [node for node in defined if not node.name.startswith("_")]
+    named = [node for node in defined if not node.name.startswith("_") and not is_setter(node)]
     return named + [
         x for node in named if isinstance(node, ast.ClassDef) for x in public(node.body)
     ]

@@ -46,7 +46,7 @@ def loss_curves(runs: Run | Mapping[str, Run]) -> Picture:
     right.set_ylabel("validation AUROC")
     if len(trained) == 1:
         name, run = next(iter(trained.items()))
-        sentences = _one_run(left, right, run.history)
+        sentences = draw_history(left, right, run.history)
     else:
         name = listed(list(trained))
         sentences = _several_runs(left, right, trained)
@@ -57,7 +57,12 @@ def loss_curves(runs: Run | Mapping[str, Run]) -> Picture:
     return Picture(figure, " ".join(sentences), f"Loss and validation AUROC: {name}")
 
 
-def _one_run(left: Axes, right: Axes, history: pd.DataFrame) -> list[str]:
+def draw_history(left: Axes, right: Axes, history: pd.DataFrame) -> list[str]:
+    """Losses over steps on the left, validation AUROC over epochs on the right.
+
+    Returns:
+        Sentences on what they show.
+    """
     sentences, ends = [], []
     for split, word, index in (("train", "Training", 5), ("valid", "Validation", 0)):
         rows = history[history["split"] == split].dropna(subset="loss")

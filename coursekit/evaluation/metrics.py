@@ -186,7 +186,7 @@ def score_predictions(
         ScoreError: no predictions for ``part``, a column or label that is not as expected, a
             molecule that occurs twice, or a score that is not a finite number.
     """
-    classes = _classes(predictions, part)
+    classes = scores_by_class(predictions, part)
     scores: dict[str, Score] = {}
     for kind in NEGATIVE_SETS:
         pair = {"binder": classes["binder"], kind: classes[kind]}
@@ -221,7 +221,7 @@ def paired_difference(
     name, kind = metric.rsplit("_", 1)
     found = []
     for run in (run_a, run_b):
-        classes = _classes(run.predictions, part)
+        classes = scores_by_class(run.predictions, part)
         pair = {"binder": classes["binder"], kind: classes[kind]}
         score = _score(name, pair["binder"], pair[kind], kind, None)
         if math.isnan(score.value):
@@ -292,8 +292,14 @@ def _rows(predictions: pd.DataFrame, part: str) -> pd.DataFrame:
     return rows
 
 
-def _classes(predictions: pd.DataFrame, part: str) -> dict[str, Floats]:
-    """Scores of binders, easy and hard negatives, each in the order of the molecule ids."""
+def scores_by_class(predictions: pd.DataFrame, part: str) -> dict[str, Floats]:
+    """Scores of the binders ("binder"), the "easy" and the "hard" negatives of a part.
+
+    Each (N,), in the order of the molecule ids, rounded to float32.
+
+    Raises:
+        ScoreError: as for :func:`score_predictions`.
+    """
     rows = _rows(predictions, part)
     # A record keeps float32: judged from it, a run must get the very same numbers.
     with np.errstate(over="ignore"):

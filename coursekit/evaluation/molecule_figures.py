@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,24 +51,57 @@ def molecules_beside_nearest_binder(labelled: pd.DataFrame, n: int = 4) -> Pictu
     layout.set(hspace=0.16, h_pad=0.2, rect=(0, foot, 1, 1 - foot))
     sentences = []
     for number, row in enumerate(rows.to_dict("records")):
-        pair = _Pair(row["smiles"], smiles[row["nearest_binder"]])
         left, right = axes[2 * number], axes[2 * number + 1]
-        left.set_title(f"{row['negative_set']} negative", fontsize=10, fontweight="bold")
-        right.set_title(f"its nearest binder, similarity {row['similarity']:.2f}", fontsize=10)
-        pair.draw(left, 0)
-        pair.draw(right, 1)
+        binder = smiles[row["nearest_binder"]]
+        negative = {str(name): value for name, value in row.items()}
+        sentences.append(
+            f"{_drawn_pair(left, right, negative, binder)} Why a negative: {row['reason']}"
+        )
         reason = textwrap.fill(f"Why a negative: {row['reason']}", 115)
         # Out of the layout: it runs under both molecules and must not push them apart.
         left.text(
             0.02, -0.01, reason, transform=left.transAxes, fontsize=9, color=GREY, va="top"
         ).set_in_layout(False)
-        sentences.append(
-            f"{row['negative_set'].capitalize()} negative {row['smiles']} beside binder "
-            f"{smiles[row['nearest_binder']]}, similarity {row['similarity']:.2f}; {pair.words()} "
-            f"Why a negative: {row['reason']}"
-        )
     return Picture(
         figure, " ".join(sentences), "Negatives beside their nearest binder; ringed atoms differ"
+    )
+
+
+def negative_beside_binder(
+    negative: Mapping[str, Any], binder: str, seconds: int = MCS_SECONDS
+) -> Picture:
+    """One negative beside a binder, drawn alike, atoms that differ ringed.
+
+    Args:
+        negative: ``smiles``, ``negative_set`` and ``similarity`` of the negative.
+        binder: SMILES of the binder.
+        seconds: search at most so long for what they share.
+
+    Raises:
+        ScoreError: a SMILES that cannot be read.
+    """
+    figure, (left, right) = new_figure(9.2, 3.3, columns=2)
+    alt = _drawn_pair(left, right, negative, binder, seconds)
+    return Picture(figure, alt, "A negative beside its nearest binder; ringed atoms differ")
+
+
+def _drawn_pair(
+    left: Axes,
+    right: Axes,
+    negative: Mapping[str, Any],
+    binder: str,
+    seconds: int = MCS_SECONDS,
+) -> str:
+    """Draw both molecules with a title; returns what is seen, in a sentence."""
+    pair = _Pair(negative["smiles"], binder, seconds=seconds)
+    kind, similarity = negative["negative_set"], f"similarity {negative['similarity']:.2f}"
+    left.set_title(f"{kind} negative", fontsize=10, fontweight="bold")
+    right.set_title(f"its nearest binder, {similarity}", fontsize=10)
+    pair.draw(left, 0)
+    pair.draw(right, 1)
+    return (
+        f"{kind.capitalize()} negative {negative['smiles']} beside binder {binder}, "
+        f"{similarity}; {pair.words()}"
     )
 
 
@@ -93,7 +127,7 @@ def _varied(rows: pd.DataFrame, n: int) -> pd.DataFrame:
 class _Pair:
     """Two molecules, laid out alike, and the atoms that are not in both."""
 
-    def __init__(self, *smiles: str) -> None:
+    def __init__(self, *smiles: str, seconds: int = MCS_SECONDS) -> None:
         from rdkit.Chem import rdFMCS
         from rdkit.Chem.rdDepictor import Compute2DCoords
 
@@ -106,7 +140,7 @@ class _Pair:
                 raise ScoreError(f"molecules: the SMILES '{text}' cannot be read.")
             Compute2DCoords(molecule)
         # Parts of a ring may match: of morpholine and piperazine one atom differs, not six.
-        found = rdFMCS.FindMCS(self.molecules, timeout=MCS_SECONDS, ringMatchesRingOnly=True)
+        found = rdFMCS.FindMCS(self.molecules, timeout=seconds, ringMatchesRingOnly=True)
         self.shared = chem.MolFromSmarts(found.smartsString) if found.numAtoms else None
         self.matches: list[tuple[int, ...]] = [
             molecule.GetSubstructMatch(self.shared) if self.shared else ()

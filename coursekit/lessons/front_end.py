@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+CONTROLS = "application/vnd.jupyter.widget-view+json"
+"""Kind of an output that ipywidgets draw where a kernel runs, and nobody elsewhere."""
+
 
 def front_end() -> str:
     """What shows this notebook: "Colab", "VS Code", "JupyterLab", "Jupyter", "IPython", "Python".

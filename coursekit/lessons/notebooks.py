@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from coursekit.checks import find
 from coursekit.errors import CourseKitError
 from coursekit.lessons.environment import PROFILE, RUNS
+from coursekit.lessons.front_end import CONTROLS
 from coursekit.lessons.source import LessonSource, SourceCell, learner_cells, solution_cells
 from coursekit.version import __version__
 
@@ -100,10 +101,12 @@ def run_notebook(notebook: NotebookNode, profile: str, allow_errors: bool = Fals
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Outputs as they are kept: without the compressed records and without bars that are done."""
+    """Outputs as they are kept: without compressed records, bars that are done, and controls."""
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("data") != {"text/plain": ""}]
+            shown = [(output, output.get("data", {})) for output in cell.outputs]
+            cell.outputs = [o for o, d in shown if d != {"text/plain": ""} and CONTROLS not in d]
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/html" in data:

@@ -46,7 +46,8 @@ def read_history(columns: Any) -> pd.DataFrame:
                     "history", f"has a column {fields.short(name)}", "names like loss_hard.head"
                 )
             high = 1.0 if name in METRIC_COLUMNS else math.inf
-            low = 0.0 if name in METRIC_COLUMNS or name.startswith("learning_rate") else -math.inf
+            positive = name in METRIC_COLUMNS or name.startswith(("learning_rate", "moved."))
+            low = 0.0 if positive else -math.inf
             bounds = {"low": low, "high": high}
             fields.each(where, values, lambda w, v, b=bounds: v is None or fields.number(w, v, **b))
     return history_frame(columns)

@@ -31,7 +31,9 @@ class Run:
         name: what to call it in tables, such as "FullFinetune".
         history: one row per training step (``split`` "train") and per validation ("valid"), with
             the columns of :data:`coursekit.runs.record.HISTORY_COLUMNS` and one
-            ``learning_rate.<group>`` per parameter group; NaN where a number was not measured.
+            ``learning_rate.<group>`` per parameter group; validations have a ``moved.<group>`` for
+            each group that trains at some time, the way that its weights have gone from where
+            training began as a share of their length; NaN where a number was not measured.
         predictions: one row per molecule: ``molecule_id``, ``part`` ("valid" or "test"),
             ``negative_set`` ("" for binders, "easy" or "hard"), ``label`` (1 binder, 0 not) and
             ``score`` (a finite number, larger for binders; scored at float32).

@@ -9,6 +9,7 @@ import pandas as pd
 from coursekit.runs import Run, describe_environment
 from coursekit.runs.record import MAX_NOTES
 from coursekit.runs.record_tables import HISTORY_COLUMNS, MAX_COLUMNS
+from coursekit.training.movement import MOVED
 
 if TYPE_CHECKING:
     from coursekit.training.session import Session
@@ -43,6 +44,8 @@ def make_run(session: Session) -> Run:
     shown = list(plan.groups)
     if len(HISTORY_COLUMNS) + len(others) + len(shown) > MAX_COLUMNS:  # groups cut very fine
         shown = [group for group in shown if group in trained]
+    if len(HISTORY_COLUMNS) + len(others) + len(shown) > MAX_COLUMNS:
+        others = [name for name in others if not name.startswith(MOVED)]
     rates = [f"learning_rate.{group}" for group in shown]
     model.eval()
     return Run(

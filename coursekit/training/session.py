@@ -20,6 +20,7 @@ from coursekit.training.ema import MovingAverage, apply_ema
 from coursekit.training.identity import identity_of
 from coursekit.training.journal import Journal
 from coursekit.training.learning_rates import LearningRates
+from coursekit.training.movement import Movement
 from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
 from coursekit.training.precision import choose_precision
@@ -94,6 +95,7 @@ class Session:
         self.groups = strategy.parameter_groups(model)
         self.rates = LearningRates(self.plan.phases) if self.plan.scheduled else None
         self.retention = Retention(self, heldout)
+        self.movement = Movement(model, self.groups, self.plan)
         self.optimizer = self.optimizer_of(0)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.precision == "fp16")
         self.at = states.Position()
@@ -188,7 +190,8 @@ class Session:
         at, began = self.at, time.monotonic()
         self.journal.flush()
         at.seconds += time.monotonic() - began  # a GPU may still be busy with the last steps
-        row = {"step": at.step, "epoch": at.epoch, "phase": at.phase, "split": "valid"}
+        row: dict[str, Any] = {"step": at.step, "epoch": at.epoch, "phase": at.phase}
+        row |= {"split": "valid", **self.movement.by_group(self.average.values)}
         if self.contrast is not None:  # nothing that could be the best classifier
             scores = self.processes.once(self.contrast.validation_scores)
             return self._next_epoch(row, scores)

@@ -76,6 +76,7 @@ def _write(folder: Path, session: Session, generators: list[dict[str, torch.Tens
     tensors |= {f"best_moments.{k}": v for k, v in session.best_moments.items()}
     tensors |= {f"ema.{k}": v for k, v in session.average.values.items()}
     tensors |= {f"held.{k}": v for k, v in session.retention.tensors().items()}
+    tensors |= {f"start.{k}": v for k, v in session.movement.start.items()}
     facts = {
         "format": FORMAT,
         "identity": session.identity,
@@ -123,6 +124,7 @@ def restore(folder: Path, session: Session) -> bool:
         session.best_weights = _below("best.", tensors)
         session.best_moments = _below("best_moments.", tensors)
         session.retention.load(facts["forgetting_before"], _below("held.", tensors))
+        session.movement.start = _below("start.", tensors)
         _restore_generators(session, tensors, facts["processes"])
     for sentence, reason in damaged:
         session.note(sentence, reason)
