@@ -281,3 +281,29 @@ def _row_names(folders: Sequence[Path]) -> list[str]:
         name if names.count(name) == 1 else str(folder)
         for name, folder in zip(names, folders, strict=True)
     ]
+
+
+@main.command()
+@click.argument("lesson")
+@click.option(
+    "--course", type=RUN_FOLDER, default=".", show_default=True, help="The instructor's folder."
+)
+@click.option("--student", "students", multiple=True, help="May be repeated.  [all]")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="[one a processor]")
+@click.option("--unsafe-no-sandbox", "unsafe", is_flag=True, help="At your own risk.")
+def grade(
+    lesson: str, course: Path, students: tuple[str, ...], jobs: int | None, unsafe: bool
+) -> None:
+    """Grade what is new or changed of LESSON; interrupted, the same command goes on.
+
+    Gradebook, reports (autograded/) and feedback (feedback/) are written as each submission ends.
+    """
+    from coursekit.classroom.grade import grade_lesson
+    from coursekit.grading.course import open_course
+
+    summary = grade_lesson(open_course(course), lesson, students, jobs, unsafe, say=click.echo)
+    click.echo(str(summary))
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    if summary.failed:
+        sys.exit(1)

@@ -9,12 +9,9 @@ broken submission costs nobody else anything, and feedback is the sanitized page
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -24,21 +21,19 @@ import nbgrader.apps.autogradeapp
 import nbgrader.apps.generateassignmentapp
 import nbgrader.apps.generatefeedbackapp
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback, NbGraderException
-from nbgrader.utils import parse_utc
 
-from coursekit.classroom.formgrader import settled, write_for_formgrader
+from coursekit.classroom.filing import SECRET, TIMESTAMP, arrival, carry, file_away
+from coursekit.classroom.formgrader import settled
 from coursekit.errors import CourseKitError, GradingError
 from coursekit.grading.course import Course, submitted_file
 from coursekit.grading.feedback import CONTENT, write_page
-from coursekit.grading.gradebook import flag, opened, register_assignment
-from coursekit.grading.lateness import set_arrival, settle_late
+from coursekit.grading.gradebook import opened, register_assignment
+from coursekit.grading.lateness import settle_late
 from coursekit.grading.sandbox import Sandbox, find_sandbox
 from coursekit.grading.submission import Assignment, grade_submission
 from coursekit.lessons.notebooks import STUB, as_text, learner_steps, source_notebook
 from coursekit.lessons.source import read_source
 from coursekit.storage import atomic_file
-
-TIMESTAMP, SECRET = "timestamp.txt", "submission_secret.txt"
 
 _course: Course | None = None
 
@@ -143,16 +138,11 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
         self.log.info("Grading %s", folder)
         path = submitted_file(folder)
         graded = grade_submission(path, student, assignment, sandbox, gradebook=url, out=dest)
-        write_for_formgrader(graded, assignment.master, rubrics, dest)
-        arrived, trouble = arrival(folder)
-        if arrived is not None:
-            set_arrival(url, lesson, student, arrived)
+        trouble = file_away(
+            graded, assignment.master, rubrics, the_course().late, url, folder, dest
+        )
         if trouble:
             self.log.warning("%s: %s", student, trouble)
-            flag(url, lesson, assignment.master.name, student)
-        for name in (TIMESTAMP, SECRET):
-            _carry(folder / name, dest / name)
-        settle_late(url, lesson, the_course().late, student)
         self.log.info("%s", graded)
 
 
@@ -176,7 +166,7 @@ class PageFeedback(GenerateFeedback):  # type: ignore[misc]
                 content, dest / f"{master.name}.html", settled(url, lesson, master, student)
             )
             for name in (TIMESTAMP, SECRET):
-                _carry(folder / name, dest / name)
+                carry(folder / name, dest / name)
             # Releasing needs both; without nbgrader's exchange nobody knows this file's name.
             for name, text in ((TIMESTAMP, ""), (SECRET, token_hex(16))):
                 if not (dest / name).is_file():
@@ -200,18 +190,6 @@ class LessonAssignment(GenerateAssignment):  # type: ignore[misc]
         super().start()
 
 
-def arrival(folder: Path) -> tuple[datetime | None, str]:
-    """When a submission came in, as its ``timestamp.txt`` says (UTC), and what is wrong with it."""
-    path = folder / TIMESTAMP
-    text = _small_file(path)
-    if not os.path.lexists(path) or text == "":
-        return None, ""
-    try:
-        return parse_utc((text or "?").strip()), ""
-    except (ValueError, OverflowError, AttributeError):
-        return None, f"{TIMESTAMP} is no time: when it came in is not known"
-
-
 def _source(course: Course, lesson: str) -> Any:
     found = sorted((course.folder / course.solutions).glob(f"{lesson}_*.py"))
     if len(found) != 1:
@@ -233,24 +211,6 @@ def _folders(converter: Any, step: str) -> dict[str, Path]:
         if path.is_dir() and not path.is_symlink() and named and named["student"][:1] != ".":
             found[named["student"]] = path
     return found
-
-
-def _small_file(path: Path) -> str | None:
-    """Text of a small regular file; None for a link, a pipe, a large file, or none at all."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        regular = stat.S_ISREG(os.fstat(handle).st_mode)
-        return file.read(200).decode("utf-8", "replace") if regular else None
-
-
-def _carry(source: Path, target: Path) -> None:
-    text = _small_file(source)
-    if text is not None:
-        with atomic_file(target) as temporary:
-            temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,16 @@ class Course:
         unknown = sorted(set(hidden) - {one.id for one in asked})
         if unknown:
             raise GradingError(f"hidden/{lesson}.py has checks of {unknown}: no such exercises.")
-        return Assignment(lesson, self.master(lesson), asked, tasks, hidden, train=self.train)
+        source = self.folder / "hidden" / f"{lesson}.py"
+        return Assignment(
+            lesson,
+            self.master(lesson),
+            asked,
+            tasks,
+            hidden,
+            hidden_digest=sha256(source.read_bytes()).hexdigest() if hidden else "",
+            train=self.train,
+        )
 
     def submissions(self, lesson: str) -> dict[str, Path]:
         """What was handed in, by student: the folder, or the zip that is alone in it."""

@@ -104,6 +104,12 @@ def register_assignment(db_url: str, assignment: str, master: Master) -> None:
             )
 
 
+def students_recorded(db_url: str, assignment: str) -> set[str]:
+    """Students with a submission of the assignment in the gradebook."""
+    with opened(db_url) as book:
+        return {one.student_id for one in book.assignment_submissions(assignment)}
+
+
 def record_grades(
     db_url: str,
     assignment: str,

@@ -56,9 +56,12 @@ def settle_late(db_url: str, assignment: str, late: Late, student: str | None = 
         student: one; all if None.
     """
     with opened(db_url) as book:
-        for submission in book.assignment_submissions(assignment):
-            if student is not None and submission.student_id != student:
-                continue
+        every = student is None
+        for submission in (
+            book.assignment_submissions(assignment)
+            if every
+            else [book.find_submission(assignment, student)]
+        ):
             for notebook in submission.notebooks:
                 taken = round(late.penalty(notebook.score, _seconds_late(submission)), 4)
                 if (notebook.late_submission_penalty or 0.0) != taken:

@@ -33,9 +33,12 @@ class Graded:
         layers: what verification found.
         findings: what had happened to cells, files and records on the way.
         digest: sha256 of what was handed in, so that the same again can be told.
+        key: digest of everything that this follows from: files, assignment and version of the kit;
+            "" where nobody asked for it.
         sandbox: how the code was run, "" if it was not.
         warning: what has to be said loudly about that.
         seconds: that grading took.
+        fault: whether it was grading that failed: the same submission is worth another attempt.
         rebuilt: the notebook that was run; None if there was none.
         execution: how it went; None if it was not run.
     """
@@ -48,9 +51,11 @@ class Graded:
     layers: tuple[Layer, ...] = ()
     findings: tuple[str, ...] = ()
     digest: str = ""
+    key: str = ""
     sandbox: str = ""
     warning: str = ""
     seconds: float = 0.0
+    fault: bool = False
     rebuilt: Rebuilt | None = field(default=None, repr=False)
     execution: Execution | None = field(default=None, repr=False)
 
@@ -87,9 +92,11 @@ class Graded:
             "layers": [layer.to_plain() for layer in self.layers],
             "findings": list(self.findings),
             "digest": self.digest,
+            "key": self.key,
             "sandbox": self.sandbox,
             "warning": self.warning,
             "seconds": round(self.seconds, 3),
+            "fault": self.fault,
             "cells": [] if self.execution is None else _cells(self.execution),
         }
 

@@ -43,6 +43,7 @@ class Assignment:
         tasks: the instructor's binding tasks, by whose labels runs are judged; runs of other
             tasks are named and do not count.
         hidden: checks that students do not see.
+        hidden_digest: of their source, so that a change of it is one of the assignment.
         limits: of the sandbox.
         intake: limits of what may be handed in.
         train: whether ``fit`` may train in the sandbox where no record was handed in.
@@ -54,6 +55,7 @@ class Assignment:
     exercises: tuple[Exercise, ...]
     tasks: tuple[BindingTask, ...] = ()
     hidden: Mapping[str, Check] = field(default_factory=dict)
+    hidden_digest: str = ""
     limits: Limits = field(default_factory=Limits)
     intake: intake.Limits = field(default_factory=intake.Limits)
     train: bool = False
@@ -86,17 +88,11 @@ def grade_submission(
             submission is never raised.
     """
     check_student_id(student)
-    start = time.monotonic()
     try:
-        graded = _grade(path, student, assignment, sandbox)
+        files: intake.Files | str = intake.read_files(path, assignment.intake)
     except SubmissionError as error:
-        graded = _ungraded(student, assignment, f"it could not be read: {error}")
-    except CourseKitError as error:
-        graded = _ungraded(student, assignment, f"grading stopped: {error}")
-    except Exception as error:  # a fault of ours: the class goes on, and somebody looks at this
-        reason = f"grading broke down ({type(error).__name__}: {str(error)[:300]})"
-        graded = _ungraded(student, assignment, reason)
-    graded = replace(graded, seconds=time.monotonic() - start)
+        files = str(error)
+    graded = grade_files(files, student, assignment, sandbox)
     if gradebook is not None:
         record_grades(
             gradebook,
@@ -112,8 +108,36 @@ def grade_submission(
     return graded
 
 
-def _grade(path: str | Path, student: str, assignment: Assignment, sandbox: Sandbox) -> Graded:
-    files = intake.read_files(path, assignment.intake)
+def grade_files(
+    files: intake.Files | str, student: str, assignment: Assignment, sandbox: Sandbox
+) -> Graded:
+    """Grade what was read of a submission: the outcome follows from the arguments alone.
+
+    Args:
+        files: content of what was handed in; or why it could not be read.
+        student: id.
+        assignment: what it is held against.
+        sandbox: where the code is run.
+
+    Returns:
+        The outcome, in one of three states; nothing is raised.
+    """
+    start = time.monotonic()
+    try:
+        if isinstance(files, str):
+            raise SubmissionError(files)
+        graded = _grade(files, student, assignment, sandbox)
+    except SubmissionError as error:
+        graded = ungraded(student, assignment, f"it could not be read: {error}")
+    except CourseKitError as error:
+        graded = ungraded(student, assignment, f"grading stopped: {error}", fault=True)
+    except Exception as error:  # a fault of ours: the class goes on, and somebody looks at this
+        reason = f"grading broke down ({type(error).__name__}: {str(error)[:300]})"
+        graded = ungraded(student, assignment, reason, fault=True)
+    return replace(graded, seconds=time.monotonic() - start)
+
+
+def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: Sandbox) -> Graded:
     name, notebook, rebuilt = _choose(files, assignment.master)
     claimed = harvest(notebook.html(), files.records)
     if assignment.tasks:
@@ -153,12 +177,20 @@ def _grade(path: str | Path, student: str, assignment: Assignment, sandbox: Sand
     )
 
 
-def _ungraded(student: str, assignment: Assignment, reason: str) -> Graded:
+def ungraded(student: str, assignment: Assignment, reason: str, fault: bool = False) -> Graded:
+    """The outcome of a submission that could not be graded: a person has to look at all of it.
+
+    Args:
+        student: id.
+        assignment: what it would have been held against.
+        reason: why.
+        fault: whether grading is to blame, and not what was handed in.
+    """
     judged = tuple(
         Judged(e.id, "cannot be checked", 0.0, e.points, "A person will look at it.", reason)
         for e in assignment.exercises
     )
-    return Graded(student, assignment.name, "needs a person", (reason,), judged)
+    return Graded(student, assignment.name, "needs a person", (reason,), judged, fault=fault)
 
 
 def _choose(files: intake.Files, master: Master) -> tuple[str, Notebook, Rebuilt]:
