@@ -49,6 +49,7 @@ _FACE = {
     "masked_token_loss": "coursekit.models",
     "negatives_explorer": "coursekit.lessons.widgets",
     "paired_difference": "coursekit.evaluation",
+    "predict_blind": "coursekit.lessons",
     "progress": "coursekit.lessons",
     "setup": "coursekit.lessons",
     "show_solution": "coursekit.lessons",

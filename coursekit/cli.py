@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from coursekit.bars import first_process
+from coursekit.commands.blind import blind
 from coursekit.errors import CourseKitError
 from coursekit.version import __version__
 
@@ -51,6 +52,9 @@ def _sentence(error: CourseKitError | OSError) -> str:
 @click.version_option(__version__)
 def main() -> None:
     """Fine-tune a molecular transformer on a DNA-encoded library, and see what it buys."""
+
+
+main.add_command(blind)
 
 
 @main.command()

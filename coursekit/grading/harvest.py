@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 from coursekit.errors import RecordError
-from coursekit.runs import Run, decode_record
-from coursekit.runs.embedded import find_embedded
+from coursekit.runs import Run, blind, decode_record
+from coursekit.runs.blind import BlindPredictions, run_digest
+from coursekit.runs.embedded import BLIND_MARKER, find_embedded
 from coursekit.runs.record import parse_json
 
 MAX_RECORDS = 40
@@ -37,10 +36,17 @@ class Harvested:
 
 @dataclass(frozen=True)
 class Harvest:
-    """All records of a submission, each once, and sentences on those that could not be read."""
+    """All records of a submission, each once, and sentences on those that could not be read.
+
+    Args:
+        runs: what was trained.
+        notices: what could not be read.
+        blind: predictions of blind molecules, in order.
+    """
 
     runs: tuple[Harvested, ...]
     notices: tuple[str, ...] = ()
+    blind: tuple[BlindPredictions, ...] = ()
 
     def for_task(self, fingerprints: Iterable[str]) -> Harvest:
         """Only the runs that were made on one of these tasks; the others are named."""
@@ -52,7 +58,7 @@ class Harvest:
             for h in self.runs
             if h not in kept
         ]
-        return Harvest(kept, (*self.notices, *others))
+        return Harvest(kept, (*self.notices, *others), self.blind)
 
 
 def profile_in(html: Iterable[str]) -> str:
@@ -78,6 +84,7 @@ def harvest(html: Iterable[str], files: Mapping[str, bytes] | None = None) -> Ha
         becomes a notice.
     """
     found: dict[str, Harvested] = {}
+    blind_ones: list[BlindPredictions] = []
     notices: list[str] = []
     tried = 0
     for number, text in enumerate(html, start=1):
@@ -89,6 +96,14 @@ def harvest(html: Iterable[str], files: Mapping[str, bytes] | None = None) -> Ha
                 _keep(decode_record(embedded), f"output {number}", found)
             except RecordError as error:
                 notices.append(f"a record in output {number} cannot be used: {error}")
+        for embedded in find_embedded(text, BLIND_MARKER):
+            tried += 1
+            if tried > MAX_RECORDS:
+                break
+            try:
+                blind_ones.append(BlindPredictions.from_record(decode_record(embedded)))
+            except RecordError as error:
+                notices.append(f"blind predictions in output {number} cannot be used: {error}")
     for name, content in (files or {}).items():
         tried += 1
         if tried > MAX_RECORDS:
@@ -97,16 +112,18 @@ def harvest(html: Iterable[str], files: Mapping[str, bytes] | None = None) -> Ha
             data = parse_json(content)
             if "schema" not in data:
                 continue  # some other JSON file
-            _keep(data, ascii(name), found)
+            if data["schema"] == blind.SCHEMA:
+                blind_ones.append(BlindPredictions.from_record(data))
+            else:
+                _keep(data, ascii(name), found)
         except RecordError as error:
             notices.append(f"the file {name!a} is no usable record: {error}")
     if tried > MAX_RECORDS:
         notices.append(f"more than {MAX_RECORDS} records were found; the rest was not read")
-    return Harvest(tuple(found.values()), tuple(notices[:MAX_RECORDS]))
+    return Harvest(tuple(found.values()), tuple(notices[:MAX_RECORDS]), tuple(blind_ones))
 
 
 def _keep(data: dict[str, Any], place: str, found: dict[str, Harvested]) -> None:
     run = Run.from_record(data)
-    text = json.dumps(data, sort_keys=True, allow_nan=False)
-    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = run_digest(data)
     found.setdefault(digest, Harvested(run, digest, place, data))

@@ -68,12 +68,13 @@ def _limit(limits: Mapping[str, float]) -> None:
 
 
 def _write_records(records: list[str]) -> None:
-    """Put the harvested records where ``fit`` looks for them."""
+    """Put the harvested records where ``fit`` and ``predict_blind`` look for them."""
     folder = Path(os.environ["COURSEKIT_RECORDS"])
     for number, text in enumerate(records):
         place = folder / f"run-{number:02d}"
         place.mkdir(parents=True, exist_ok=True)
-        (place / "record.json").write_text(text, encoding="utf-8")
+        name = "record.json" if "history" in json.loads(text) else "blind.json"
+        (place / name).write_text(text, encoding="utf-8")
 
 
 def _sender(channel: int) -> Send:

@@ -15,8 +15,10 @@ from pathlib import Path
 from coursekit.checks import Check, Exercise
 from coursekit.checks.plain import from_plain
 from coursekit.data.binding_task import BindingTask
+from coursekit.data.blind import BlindSet
 from coursekit.errors import CourseKitError, SubmissionError
 from coursekit.grading import files as intake
+from coursekit.grading.blind import verify_blind
 from coursekit.grading.execute import Code, Execution, execute
 from coursekit.grading.feedback import write_feedback
 from coursekit.grading.gradebook import CellGrade, check_student_id, record_grades
@@ -48,6 +50,7 @@ class Assignment:
         intake: limits of what may be handed in.
         train: whether ``fit`` may train in the sandbox where no record was handed in.
         threads: for numerical libraries in the sandbox.
+        blind: molecules that students predict blind, with the labels; never given to the sandbox.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Assignment:
     intake: intake.Limits = field(default_factory=intake.Limits)
     train: bool = False
     threads: int = 1
+    blind: tuple[BlindSet, ...] = ()
 
 
 def grade_submission(
@@ -146,7 +150,7 @@ def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: S
         [Code(cell.number, cell.source) for cell in rebuilt.code],
         sandbox,
         assignment.limits,
-        records=[one.record for one in claimed.runs],
+        records=[one.record for one in claimed.runs] + [one.record() for one in claimed.blind],
         exercises={one.id: one.answers for one in assignment.exercises},
         train=assignment.train,
         threads=assignment.threads,
@@ -248,6 +252,13 @@ def _verify(
         if weights or mine:
             trained = [one.run for one in mine if not one.run.history.empty]
             layers += [verify_weights(run, weights, task) for run in trained]
+        for blind in assignment.blind:
+            if blind.task == task.fingerprint:
+                layers += [
+                    verify_blind(one, claimed.blind, blind, task)
+                    for one in mine
+                    if not one.run.history.empty
+                ]
         runs = {f"{one.run.name}": one.run for one in mine}
         for exercise in assignment.exercises:
             for name, value in _answers(exercise, rebuilt, execution).items():

@@ -15,10 +15,14 @@ from coursekit.runs.record import MAX_TEXT, encode_record
 from coursekit.runs.run import Run
 
 MARKER = "coursekit-record:"
+BLIND_MARKER = "coursekit-blind:"
 MAX_EMBEDDED = 40
 """Records read out of one text: lessons show fewer than ten runs."""
 # Mail programs and editors may wrap a long attribute; JSON written twice escapes line ends.
-_EMBEDDED = re.compile(MARKER + r"([A-Za-z0-9+/](?:[A-Za-z0-9+/=]|\s|\\n)*)")
+_EMBEDDED = {
+    marker: re.compile(marker + r"([A-Za-z0-9+/](?:[A-Za-z0-9+/=]|\s|\\n)*)")
+    for marker in (MARKER, BLIND_MARKER)
+}
 
 
 def embed_record(run: Run | Mapping[str, Any]) -> str:
@@ -27,16 +31,21 @@ def embed_record(run: Run | Mapping[str, Any]) -> str:
     Raises:
         RecordError: not a good record, or too large to travel in a notebook.
     """
-    return f'<div data-coursekit-record="{MARKER}{encode_record(run)}"></div>'
+    return embed(encode_record(run))
 
 
-def find_embedded(html: str) -> Iterator[str]:
+def embed(text: str, marker: str = MARKER) -> str:
+    """An HTML element that carries a text behind a marker and shows nothing."""
+    return f'<div data-coursekit-record="{marker}{text}"></div>'
+
+
+def find_embedded(html: str, marker: str = MARKER) -> Iterator[str]:
     """The texts of the records in an output, in order, each for ``decode_record`` to read.
 
     Never raises: what only looks like a record comes out too, cut to a length that
     ``decode_record`` refuses, so that a damaged record is noticed instead of overlooked.
     """
-    for number, found in enumerate(_EMBEDDED.finditer(html)):
+    for number, found in enumerate(_EMBEDDED[marker].finditer(html)):
         if number == MAX_EMBEDDED:
             return
         yield found[1].replace("\\n", "\n")[: 2 * MAX_TEXT]

@@ -100,6 +100,12 @@ def number(where: str, value: Any, low: float = -math.inf, high: float = math.in
     return value
 
 
+def sha256(where: str, value: Any) -> None:
+    """Refuse anything but a sha256 as hex digits."""
+    if not re.fullmatch("[0-9a-f]{64}", text(where, value, most=64)):
+        refuse(where, f"is {short(value)}", "a sha256 of 64 hex digits")
+
+
 def one_of(where: str, value: Any, allowed: Sequence[str]) -> None:
     """Refuse anything but one of a few words."""
     if not isinstance(value, str) or value not in allowed:

@@ -14,7 +14,6 @@ import base64
 import binascii
 import json
 import math
-import re
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -89,7 +88,7 @@ def encode_record(run: Run | Mapping[str, Any]) -> str:
     """
     data = dict(run) if isinstance(run, Mapping) else _unchecked_record(run)
     read_record(data)
-    return _pack(data)
+    return pack(data, _extent(data))
 
 
 def decode_record(text: str) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def make_record(run: Run) -> dict[str, Any]:
     """
     data = _unchecked_record(run)
     read_record(data)
-    _pack(data)
+    pack(data, _extent(data))
     return data
 
 
@@ -252,15 +251,29 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def _pack(data: Mapping[str, Any]) -> str:
+def _extent(data: Mapping[str, Any]) -> str:
+    return (
+        f"{len(data['predictions']['score']):,} predictions and "
+        f"{len(data['history']['step']):,} rows of history: use a smaller test part"
+    )
+
+
+def pack(data: Mapping[str, Any], holds: str) -> str:
+    """Plain data as text that travels in a cell's output, for ``decode_record`` to read.
+
+    Args:
+        data: what JSON can carry.
+        holds: what makes it large, for the message.
+
+    Raises:
+        RecordError: it is too large to travel.
+    """
     raw = json.dumps(data, allow_nan=False, separators=(",", ":")).encode()
     text = base64.b64encode(zlib.compress(raw, 9)).decode("ascii")
     if len(raw) > MAX_JSON_BYTES or len(text) > MAX_TEXT:
         raise RecordError(
             f"record: {len(text):,} characters ({len(raw):,} bytes unpacked), at most "
-            f"{MAX_TEXT:,} ({MAX_JSON_BYTES:,}) can travel in a notebook. It holds "
-            f"{len(data['predictions']['score']):,} predictions and "
-            f"{len(data['history']['step']):,} rows of history: use a smaller test part."
+            f"{MAX_TEXT:,} ({MAX_JSON_BYTES:,}) can travel in a notebook. It holds {holds}."
         )
     return text
 
@@ -272,7 +285,7 @@ def _read_task(data: Any) -> dict[str, Any]:
     task = fields.plain_dict("task", data)
     fields.same_keys("task", task, ("name", "fingerprint", "settings"))
     fields.text("task.name", task["name"], most=200, empty=False)
-    _sha256("task.fingerprint", task["fingerprint"])
+    fields.sha256("task.fingerprint", task["fingerprint"])
     fields.plain_dict("task.settings", task["settings"])
     return task
 
@@ -293,7 +306,7 @@ def _read_forgetting(data: Any) -> dict[str, Any] | None:
         return None
     told = fields.plain_dict("forgetting", data)
     fields.same_keys("forgetting", told, FORGETTING_KEYS)
-    _sha256("forgetting.fingerprint", told["fingerprint"])
+    fields.sha256("forgetting.fingerprint", told["fingerprint"])
     for key in FORGETTING_KEYS:
         if key in ("molecules", "masked_tokens"):
             fields.integer(f"forgetting.{key}", told[key], 1, 2**53)
@@ -302,11 +315,6 @@ def _read_forgetting(data: Any) -> dict[str, Any] | None:
         elif key.startswith("accuracy"):
             fields.number(f"forgetting.{key}", told[key], 0.0, 1.0)
     return told
-
-
-def _sha256(where: str, value: Any) -> None:
-    if not re.fullmatch("[0-9a-f]{64}", fields.text(where, value, most=64)):
-        fields.refuse(where, f"is {fields.short(value)}", "a sha256 of 64 hex digits")
 
 
 def _no_constant(name: str) -> NoReturn:

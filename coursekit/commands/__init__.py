@@ -1,0 +1,1 @@
+"""Groups of subcommands of ``coursekit``, each in a file of its own."""
