@@ -5,6 +5,7 @@
     course.yaml           settings; each has a default
     hidden/02.py          hidden checks of a lesson (see judge.load_hidden)
     rubrics/02.md         what a person looks for, under a heading for each exercise
+    blind/                what ``coursekit blind make`` wrote, for layers of verification
     release/02/           the notebook as nbgrader generated it; else the one in ``notebooks``
     submitted/ada/02/     what a student handed in: a notebook, records beside it, or one zip
     gradebook.db          nbgrader's gradebook, unless the settings name a server
@@ -22,6 +23,7 @@ from typing import Any
 
 from coursekit.checks import Check, exercises
 from coursekit.data import BindingTask, load_task
+from coursekit.data.blind import LABELS_FILE, BlindSet
 from coursekit.errors import AnswerError, GradingError
 from coursekit.grading.judge import load_hidden
 from coursekit.grading.lateness import Late
@@ -114,6 +116,7 @@ class Course:
         if unknown:
             raise GradingError(f"hidden/{lesson}.py has checks of {unknown}: no such exercises.")
         source = self.folder / "hidden" / f"{lesson}.py"
+        kept = sorted((self.folder / "blind").rglob(LABELS_FILE))
         return Assignment(
             lesson,
             self.master(lesson),
@@ -122,6 +125,7 @@ class Course:
             hidden,
             hidden_digest=sha256(source.read_bytes()).hexdigest() if hidden else "",
             train=self.train,
+            blind=tuple(map(BlindSet.load, kept)),
         )
 
     def submissions(self, lesson: str) -> dict[str, Path]:

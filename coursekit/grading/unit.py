@@ -74,6 +74,7 @@ def digest(assignment: Assignment) -> str:
         assignment.limits,
         assignment.intake,
         assignment.train,
+        [(one.fingerprint, one.task) for one in assignment.blind],
     )
     return sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
 

@@ -241,3 +241,12 @@ def test_any_blind_record_is_read_or_refused(changes: dict[str, Any]) -> None:
     except RecordError:
         return
     assert found.scores["score"].between(0, 1).all()
+
+
+def test_labels_in_an_instructors_folder_are_used(blind: BlindSet, tmp_path: Path) -> None:
+    from coursekit.grading.course import Course
+
+    blind.save(tmp_path / "blind" / "first")
+    notebooks = Path(__file__).resolve().parents[2] / "notebooks"
+    assignment = Course(tmp_path, tasks=(), notebooks=notebooks).assignment("01")
+    assert [one.fingerprint for one in assignment.blind] == [blind.fingerprint]
