@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sandbox import sandbox  # noqa: F401
 from test_submission import ASSIGNMENT, grade
-from tiny import EPOCHS, STRATEGIES, molecules
+from tiny import EPOCHS, STRATEGIES
 
 import coursekit as ck
 from coursekit.data.binding_task import BindingTask
@@ -31,13 +31,14 @@ from coursekit.grading.sandbox import Limits, Sandbox
 from coursekit.runs import Run
 from coursekit.runs.blind import BlindPredictions
 from coursekit.runs.embedded import embed_record
+from coursekit.training.trial_parts import tiny_molecules
 
 
 @pytest.fixture(scope="module")
 def blind(task: BindingTask) -> BlindSet:
     """What is left of the chains, made longer, and four molecules of test under other names."""
     rows = pd.DataFrame(
-        [("CC" * 8 + smiles, kind, "") for smiles, kind in molecules()]
+        [("CC" * 8 + smiles, kind, "") for smiles, kind in tiny_molecules()]
         + list(task.test[["smiles", "negative_set", "molecule_id"]].head(4).to_numpy()),
         columns=["smiles", "negative_set", "known_as"],
     )
