@@ -60,6 +60,8 @@ def one(name: str, share: float) -> dict[str, float]:
     model, task = work.model(), work.task()
     strategy, epochs = STRATEGIES[name]
     # Libraries that are loaded late are no memory of the run that is measured.
+    import peft  # noqa: F401
+
     tiny = Work("coursekit-mini", 0, 0.02)
     FullFinetune().fit(tiny.model(), tiny.task(), epochs=1)
     began = time.perf_counter()

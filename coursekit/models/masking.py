@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coursekit.data.batches import bucketed_batches, encode, pad
+from coursekit.data.batches import bucketed_batches, encode, pad, passes
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 IGNORED = -100
+TOKENS_AT_ONCE = {"cpu": 1536}  # measured where molecules are embedded; a GPU takes a whole batch
 
 
 def mask_tokens(
@@ -62,6 +63,7 @@ def masked_token_scores(
     tokens = encode(tokenizer, smiles)
     lengths = np.array([len(t) for t in tokens])
     special = torch.tensor(sorted(tokenizer.all_special_ids))
+    tokens_at_once = TOKENS_AT_ONCE.get(device.type)
     loss, right, count = 0.0, 0, 0
     model.eval()
     with torch.inference_mode():
@@ -75,16 +77,15 @@ def masked_token_scores(
                 len(tokenizer),
                 seed * 1_000_003 + number,
             )
-            logits = (
-                model(input_ids=corrupted.to(device), attention_mask=mask.to(device))
-                .logits.float()
-                .cpu()
-            )
-            chosen = labels != IGNORED
-            wanted = labels[chosen]
-            loss += float(
-                torch.nn.functional.cross_entropy(logits[chosen], wanted, reduction="sum")
-            )
-            right += int((logits[chosen].argmax(-1) == wanted).sum())
-            count += int(chosen.sum())
+            # Masks are drawn for a whole batch; the model sees parts of it, as logits take room.
+            for part in passes(np.arange(len(rows)), lengths[rows], batch_size, tokens_at_once):
+                width = int(lengths[rows[part]].max())
+                seen = corrupted[part, :width].to(device)
+                logits = model(input_ids=seen, attention_mask=mask[part, :width].to(device)).logits
+                wanted = labels[part, :width]
+                chosen = wanted != IGNORED
+                guessed, wanted = logits.cpu()[chosen].float(), wanted[chosen]
+                loss += float(torch.nn.functional.cross_entropy(guessed, wanted, reduction="sum"))
+                right += int((guessed.argmax(-1) == wanted).sum())
+                count += len(wanted)
     return {"loss": loss / count, "accuracy": right / count, "masked_tokens": count}
