@@ -1,5 +1,6 @@
 """The figures, under one name: each function gives a Picture, which carries its alt text."""
 
+from coursekit.evaluation.embedding_figures import embedding_figure, pull_and_push
 from coursekit.evaluation.history_figures import loss_curves
 from coursekit.evaluation.molecule_figures import (
     molecules_beside_nearest_binder,
@@ -15,6 +16,7 @@ from coursekit.evaluation.threshold_figures import threshold_figure
 from coursekit.evaluation.tradeoff_figures import tradeoff_figure
 
 __all__ = [
+    "embedding_figure",
     "freeze_map",
     "learning_rate_plan",
     "learning_rate_sweep",
@@ -22,6 +24,7 @@ __all__ = [
     "molecules_beside_nearest_binder",
     "movement_figure",
     "negative_beside_binder",
+    "pull_and_push",
     "reads_figure",
     "roc_pr_curves",
     "scores_figure",
