@@ -243,20 +243,21 @@ def _(scheduled: Any, starts: Any, final_epoch: Any) -> str:
             "another. Look at the rows with split 'valid'.",
             share=0.3,
         )
-    best = int(valid.loc[valid["loss"].idxmin(), "epoch"])
+    epochs, losses = valid["epoch"].to_numpy(int), valid["loss"].to_numpy(float)
+    best = int(epochs[losses.argmin()])
     expect.close(
         "final_epoch",
         final_epoch,
         best,
         rel=0,
         mistakes={
-            int(valid["epoch"].max()): "that is the last epoch; its weights are not kept unless "
+            int(epochs.max()): "that is the last epoch; its weights are not kept unless "
             "its loss is the lowest.",
-            int(valid.loc[valid["loss"].idxmax(), "epoch"]): "that is the worst epoch.",
+            int(epochs[losses.argmax()]): "that is the worst epoch.",
         },
         otherwise="The weights given back are those of the epoch with the lowest validation loss.",
     )
-    phase = int(valid.loc[valid["epoch"] == best, "phase"].iloc[0])
+    phase = int(valid["phase"].to_numpy(int)[losses.argmin()])
     later = sorted(int(p) for p in first.index if p > phase)
     nothing = f"; phase {' and '.join(map(str, later))} left nothing behind" if later else ""
     return (

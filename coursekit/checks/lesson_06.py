@@ -181,7 +181,7 @@ def _(found: Any) -> str:
     if np.allclose(values, right, rtol=1e-3):
         return "The same as the kit's own loss, which you will train with now."
     counts = np.array([made[1] for made, _ in BATCHES])
-    mistakes = (
+    mistakes: tuple[tuple[dict[str, bool], str, float], ...] = (
         ({"itself": True}, "has the anchor itself in the sum below the fraction line.", 0.5),
         ({"negatives_only": True}, "sums over negatives alone; other binders count too.", 0.5),
         ({"everybody": True}, "pulls negatives together as well; only binders are anchors.", 0.5),
@@ -203,9 +203,12 @@ def _(found: Any) -> str:
 
 
 def _slipped(multiplied: bool = False, **slip: bool) -> np.ndarray:
-    return np.array(
-        [_contrast(*_batch(*made), 1 / t if multiplied else t, **slip) for made, t in BATCHES]
-    )
+    losses = []
+    for made, temperature in BATCHES:
+        vectors, binder = _batch(*made)
+        used = 1 / temperature if multiplied else temperature
+        losses.append(_contrast(vectors, binder, used, **slip))
+    return np.array(losses)
 
 
 def _contrast(

@@ -104,8 +104,16 @@ def embedding_figure(
         shown, held = _two_axes(vectors)
         for kind, (_, color, marker) in KINDS.items():
             points = shown[kinds == kind]
-            one.scatter(*points.T, s=14, c=color, marker=marker, alpha=0.55, linewidths=0)
-        easy, hard = (table.loc[name, f"purity, {kind}"] for kind in ("easy", "hard"))
+            one.scatter(
+                points[:, 0],
+                points[:, 1],
+                s=14,
+                c=color,
+                marker=marker,
+                alpha=0.55,
+                linewidths=0,
+            )
+        easy, hard = table.loc[[name], ["purity, easy", "purity, hard"]].to_numpy(float)[0]
         one.set_title(f"{name}\npurity: easy {easy:.2f}, hard {hard:.2f}", fontsize=10)
         one.set_xlabel(f"two axes with {held:.0%} of the variance", color=GREY, fontsize=9)
         one.set(xticks=[], yticks=[])
@@ -142,7 +150,7 @@ def pull_and_push(points: np.ndarray, steps: np.ndarray, names: Sequence[str]) -
     for name, point, arrow, size in zip(names, points, arrows, length, strict=True):
         kind = "" if name.startswith("binder") else "hard" if "hard" in name else "easy"
         _, color, marker = KINDS[kind]
-        axes.scatter(*point, s=60, c=color, marker=marker, zorder=3)
+        axes.scatter(point[0], point[1], s=60, c=color, marker=marker, zorder=3)
         if np.linalg.norm(arrow) > 0.02:
             axes.annotate(
                 "",
