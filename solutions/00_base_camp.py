@@ -386,9 +386,9 @@ ck.check("00.6", reflection_00)
 
 # %% [markdown]
 # ## Before you hand in
-# - [ ] I can say why enrichment divides a lower by an upper bound.
-# - [ ] I can say what a zero proves at a load of 4, and at a load of 40.
-# - [ ] I know the number that a transformer has to beat on hard negatives.
+# - I can say why enrichment divides a lower by an upper bound.
+# - I can say what a zero proves at a load of 4, and at a load of 40.
+# - I know the number that a transformer has to beat on hard negatives.
 #
 # **Ask your assistant:** "Why do sequencing counts vary more than Poisson statistics allow?" and
 # "Which other negatives would make this classifier useful in practice?" Check one claim of each answer.

@@ -379,9 +379,9 @@ ck.check("01.6", reflection_01)
 
 # %% [markdown]
 # ## Before you hand in
-# - [ ] I can say which two tokens are not in the SMILES, and what the mask is for.
-# - [ ] I can say why an AU-PRC without its prevalence says little.
-# - [ ] I know by how much the forest is ahead on hard negatives, and whether chance could do that.
+# - I can say which two tokens are not in the SMILES, and what the mask is for.
+# - I can say why an AU-PRC without its prevalence says little.
+# - I know by how much the forest is ahead on hard negatives, and whether chance could do that.
 #
 # **Ask your assistant:** "Which layers of a chemical language model hold which information?" and "When
 # would a linear probe beat fine-tuning?" Ask it for a source, and look whether the source says so.

@@ -505,8 +505,8 @@ ck.check("04.7", reflection_04)
 
 # %% [markdown]
 # ## Before you hand in
-# - [ ] I can say from a trace when the next phase begins, and with which weights.
-# - [ ] I know what the third phase brought, and how sure that is.
+# - I can say from a trace when the next phase begins, and with which weights.
+# - I know what the third phase brought, and how sure that is.
 #
 # **Ask your assistant:** "Write a schedule for a 12-block encoder and defend each line." Let the kit check
 # its YAML.

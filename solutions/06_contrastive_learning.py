@@ -494,9 +494,9 @@ ck.check("06.6", reflection_06)
 
 # %% [markdown]
 # ## Before you hand in
-# - [ ] I can say who is in the sum below the fraction line, and who is not.
-# - [ ] I can say why the hard negative is pushed harder although nobody marked it.
-# - [ ] I know whether contrast beat fine-tuning here, and how sure that is.
+# - I can say who is in the sum below the fraction line, and who is not.
+# - I can say why the hard negative is pushed harder although nobody marked it.
+# - I know whether contrast beat fine-tuning here, and how sure that is.
 #
 # **Ask your assistant:** "What do alignment and uniformity (Wang and Isola 2020) say about a contrastive
 # loss?" and "When do large batches matter for contrastive learning?" Check one claim of each answer.

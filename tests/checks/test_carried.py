@@ -14,6 +14,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from colab import saved_by_colab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,19 +107,6 @@ def test_a_lost_record_is_missed_by_name() -> None:
         read_notebook(notebook(html)).sheet.values("01.4")
 
 
-def as_colab_saves(data: dict[str, Any]) -> dict[str, Any]:
-    data = json.loads(json.dumps(data))
-    data["nbformat_minor"] = 0
-    data["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "python3"}}
-    for i, cell in enumerate(data["cells"]):
-        cell.pop("id", None)
-        cell["metadata"] = {"id": f"x{i}", "outputId": "y", "colab": {"base_uri": "z"}}
-        for output in cell["outputs"]:
-            output["data"]["text/html"] = output["data"]["text/html"].splitlines(keepends=True)
-            output["metadata"] = {}
-    return data
-
-
 def as_sanitized(html: str) -> str:
     return re.sub(r"<(/?\w+)[^>]*>", r"<\1>", html)  # every attribute gone
 
@@ -133,7 +121,7 @@ def as_escaped(html: str) -> str:
 
 @pytest.mark.parametrize("change", [as_sanitized, as_escaped, lambda h: f"<div>{h}</div>"])
 def test_it_survives_what_front_ends_do(change: Any) -> None:
-    carried = read_notebook(as_colab_saves(notebook(change(fold(filled(), "answers")))))
+    carried = read_notebook(saved_by_colab(notebook(change(fold(filled(), "answers")))))
     assert carried.sheet == filled()
 
 

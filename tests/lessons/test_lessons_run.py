@@ -1,33 +1,43 @@
 """Every lesson, run: solutions right, wrong answers answered, an untouched notebook quiet.
 
-One run of a lesson serves several tests: its solutions with the wrong answers in between.
+One run of a lesson serves several tests: its solutions with the wrong answers in between. Nothing
+that runs here reaches another machine.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import re
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from colab import offline, saved_by_colab
 
 from coursekit.checks import exercises, judge_sheet, read_notebook
 from coursekit.checks.truth import judged, scored
 from coursekit.data import load_task
 from coursekit.lessons.compared import differences
 from coursekit.lessons.generate import sources
-from coursekit.lessons.notebooks import run_notebook, solution_notebook, tidy
+from coursekit.lessons.notebooks import as_text, run_notebook, solution_notebook, tidy
 from coursekit.lessons.source import LessonSource, read_source
 
 pytest.importorskip("nbclient")
 pytest.importorskip("jupytext")
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in offline(tmp_path_factory.mktemp("ipython")).items():
+            patch.setenv(name, value)
+        yield
 
 
 @lru_cache
@@ -101,28 +111,14 @@ def test_the_committed_solution_shows_what_it_shows_now(source: LessonSource, do
         assert differences(kept, now) == []
 
 
-def saved_by_colab(notebook: Any) -> dict[str, Any]:
-    """Format 4.0, ids of its own, unknown metadata dropped, long texts as lines."""
-    data: dict[str, Any] = json.loads(json.dumps(notebook))
-    data["nbformat_minor"] = 0
-    data["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "python3"}}
-    for number, cell in enumerate(data["cells"]):
-        cell.pop("id", None)
-        cell["metadata"] = {"id": f"aB{number}", "outputId": "77", "colab": {"height": 90}}
-        for output in cell.get("outputs", []):
-            for kind, text in output.get("data", {}).items():
-                if isinstance(text, str):
-                    output["data"][kind] = text.splitlines(keepends=True)
-    return data
-
-
 def test_a_notebook_saved_by_colab_is_a_whole_submission(source: LessonSource, done: Any) -> None:
     found = read_notebook(saved_by_colab(done))
     assert found.problems == ()
+    assert found == read_notebook(done)
     assert found.sheet is not None
     for result in judge_sheet(found.sheet):
         assert result.done, result
-    assert len(json.dumps(done)) < 4_000_000
+    assert len(as_text(done)) < 4_000_000
 
 
 def test_an_untouched_notebook_runs_and_nothing_is_attempted(source: LessonSource) -> None:
@@ -134,6 +130,22 @@ def test_an_untouched_notebook_runs_and_nothing_is_attempted(source: LessonSourc
         cell = next(c for c in ran.cells if c.id == f"check-{one.id.replace('.', '-')}")
         assert f"Exercise {one.id}: not attempted yet" in said(cell)
     assert f"0 of {len(exercises(source.lesson))} exercises done" in said(ran.cells[-1])
+    found = read_notebook(saved_by_colab(ran))
+    assert found == read_notebook(ran)
+    assert found.sheet is not None
+    assert set(found.sheet.answers) == {one.id for one in exercises(source.lesson)}
+    assert not any(result.done for result in judge_sheet(found.sheet))
+
+
+def test_no_lesson_here_could_have_used_the_network() -> None:
+    calls = (
+        "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)",
+        "import urllib.request; urllib.request.urlopen('https://example.org')",
+    )
+    cells = [nbformat.v4.new_code_cell(call) for call in calls]
+    ran = run_notebook(nbformat.v4.new_notebook(cells=cells), "quick", allow_errors=True)
+    for cell in ran.cells:
+        assert "no network in this test" in cell.outputs[-1].evalue
 
 
 def test_what_lesson_01_says_of_its_numbers_is_so() -> None:
