@@ -51,6 +51,7 @@ _FACE = {
     "paired_difference": "coursekit.evaluation",
     "predict_blind": "coursekit.lessons",
     "progress": "coursekit.lessons",
+    "recommend": "coursekit.training",
     "setup": "coursekit.lessons",
     "show_solution": "coursekit.lessons",
     "strategy_explorer": "coursekit.lessons.widgets",

@@ -259,6 +259,20 @@ def find_lr(
 
 
 @main.command()
+@click.option("--budget", type=float, required=True, help="Minutes for the whole run.")
+@click.option("--memory", type=float, default=None, help="MB that training may add.  [any]")
+@click.option("--task", "task_name", default="sample", show_default=True, help="Name or folder.")
+@click.option("--encoder", default="coursekit-mini", show_default=True, help="Hub id or folder.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+def recommend(budget: float, memory: float | None, task_name: str, encoder: str, seed: int) -> None:
+    """Which strategy to try first, why, what it will cost here, and what is not known."""
+    from coursekit import training
+    from coursekit.data import load_task
+
+    click.echo(str(training.recommend(load_task(task_name), encoder, budget, memory, seed=seed)))
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN_FOLDER)
 @click.option("--part", type=click.Choice(["test", "valid"]), default="test", show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Numbers with their intervals as CSV.")

@@ -280,6 +280,17 @@ def test_a_learning_rate_is_looked_for(task_folder: Path, tmp_path: Path) -> Non
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_strategy_is_recommended(task_folder: Path) -> None:
+    result = call("recommend", "--budget", 60, "--task", task_folder)
+    assert result.exit_code == 0, result.output
+    assert re.match(r"Try [a-zA-Z ]+ first: \w+ at a learning rate of ", result.output)
+    for words in ("Why", "such molecules are foreign", "What this does not know"):
+        assert words in result.output
+    refused = call("recommend", "--budget", -1, "--task", task_folder)
+    assert refused.exit_code == 1
+    assert "budget is -1.0; a positive number of minutes" in refused.output
+
+
 @pytest.fixture(scope="module")
 def trained(task_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one short run."""

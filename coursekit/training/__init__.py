@@ -1,5 +1,6 @@
 """Who trains, how fast, until when: phases, strategies and the loop that runs them."""
 
+from coursekit.training.advice import recommend
 from coursekit.training.contrastive import ContrastiveFinetune
 from coursekit.training.cost import expected_cost
 from coursekit.training.lr_finder import find_learning_rate
@@ -35,5 +36,6 @@ __all__ = [
     "expected_cost",
     "find_learning_rate",
     "rebuild",
+    "recommend",
     "try_strategy",
 ]
