@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from coursekit.bars import first_process
+from coursekit.commands import classroom
 from coursekit.commands.blind import blind
 from coursekit.errors import CourseKitError
 from coursekit.version import __version__
@@ -54,7 +55,8 @@ def main() -> None:
     """Fine-tune a molecular transformer on a DNA-encoded library, and see what it buys."""
 
 
-main.add_command(blind)
+for command in (blind, *classroom.COMMANDS):
+    main.add_command(command)
 
 
 @main.command()

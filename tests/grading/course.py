@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from coursekit.checks import Exercise, Wrong, expect
+from coursekit.classroom.handed_in import cell_with
 from coursekit.grading.master import Master, _master_cell
 
 SETUP = "import math\n\nimport coursekit as ck\n\ncounts = [3, 4, 8]"
@@ -74,40 +74,11 @@ def solved(answers: Mapping[str, str] = RIGHT, text: str = "") -> dict[str, Any]
 
 def find(notebook: dict[str, Any], exercise: str) -> dict[str, Any]:
     """The cell that holds the solution of an exercise."""
-    wanted = f"solution-{exercise.replace('.', '-')}"
-    for cell in notebook["cells"]:
-        if cell["metadata"].get("nbgrader", {}).get("grade_id") == wanted:
-            return cell
-    raise LookupError(exercise)
-
-
-def code(source: str) -> dict[str, Any]:
-    """A bare code cell, as a student adds one."""
-    return _cell("code", source)
+    return cell_with(notebook, f"solution-{exercise.replace('.', '-')}")
 
 
 def dump(notebook: Any) -> bytes:
     return json.dumps(notebook).encode()
-
-
-def strip_metadata(notebook: dict[str, Any]) -> dict[str, Any]:
-    bare = copy.deepcopy(notebook)
-    for cell in bare["cells"]:
-        cell["metadata"] = {}
-        cell.pop("id", None)
-    return bare
-
-
-def saved_by_colab(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Format 4.0, ids of its own, sources line by line; unknown metadata dropped."""
-    saved = copy.deepcopy(notebook)
-    saved["nbformat_minor"] = 0
-    saved["metadata"] = {"colab": {"provenance": []}, "kernelspec": {"name": "python3"}}
-    for number, cell in enumerate(saved["cells"]):
-        cell.pop("id", None)
-        cell["source"] = cell["source"].splitlines(keepends=True)
-        cell["metadata"] = {"id": f"aB{number}xYz", "outputId": "77", "colab_type": "code"}
-    return saved
 
 
 def exercises() -> tuple[Exercise, ...]:

@@ -6,7 +6,6 @@ of 2 for 97.1 and 5 for 97.2; the written 97.3 is left as it was given.
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import zipfile
@@ -15,7 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course import CHECKS, RIGHT, code, dump, find, saved_by_colab, solved, strip_metadata
+from course import CHECKS, RIGHT, dump, find, solved
+
+from coursekit.classroom.handed_in import (
+    code_cell,
+    in_format_3,
+    saved_by_colab,
+    with_cell_twice,
+    with_checks_first,
+    without_metadata,
+)
 
 Notebook = dict[str, Any]
 WRONG = {"97.1": "# 97.1\nmean = 0", "97.2": "# 97.2\nvalue = 0.0"}
@@ -55,7 +63,7 @@ def notebook(some: Notebook) -> Callable[[Path], Path]:
 def attack(source: str, answers: dict[str, str] | None = None) -> Callable[[Path], Path]:
     """Code in a cell of its own before wrong answers (or those given)."""
     some = solved(WRONG if answers is None else answers)
-    some["cells"].insert(2, code(source))
+    some["cells"].insert(2, code_cell(source))
     return notebook(some)
 
 
@@ -109,28 +117,6 @@ def with_output(some: Notebook, data: dict[str, Any]) -> Notebook:
     return some
 
 
-def nbformat_3() -> Notebook:
-    cells = []
-    for cell in solved()["cells"]:
-        old = {"cell_type": cell["cell_type"], "metadata": cell["metadata"]}
-        old["input" if cell["cell_type"] == "code" else "source"] = cell["source"]
-        cells.append(old | ({"outputs": []} if cell["cell_type"] == "code" else {}))
-    return {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": cells}]}
-
-
-def doubled() -> Notebook:
-    some = solved()
-    some["cells"].insert(4, copy.deepcopy(find(some, "97.1")))
-    return some
-
-
-def checks_first() -> Notebook:
-    some = solved()
-    cells = [c for c in some["cells"] if "ck.check" in str(c["source"])]
-    some["cells"] = cells + [c for c in some["cells"] if c not in cells]
-    return some
-
-
 def deep(levels: int) -> bytes:
     return b'{"nbformat": 4, "metadata": ' + b'{"a":' * levels + b"1" + b"}" * levels + b"}"
 
@@ -180,7 +166,7 @@ CASES: dict[str, Case] = {
         "import os\nfor p in (os.getppid(), 1, 0, -1):\n    try:\n        p and os.kill(p, 15) if p > 0 else None\n"
         "    except OSError: pass"), 7),
     "own group killed": Case(attack("import os\nos.killpg(0, 9)", RIGHT), 7, word="ended"),
-    "cell twice": Case(notebook(doubled()), 7, word="2 times"),
+    "cell twice": Case(notebook(with_cell_twice(solved(), "solution-97-1")), 7, word="2 times"),
     "symbolic link": Case(linked, 0, PERSON, "symbolic link"),
     "script in output": Case(harmless(
         "from IPython.display import HTML\nHTML('<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -197,18 +183,18 @@ CASES: dict[str, Case] = {
         source="# 97.2\nimport signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass")),
         2, word="did not end within"),
     "check deleted": Case(changed(lambda n: n["cells"].remove(check_cell("97.2", n))), 7, word="restored"),
-    "metadata stripped": Case(notebook(strip_metadata(solved())), 7, word="metadata is lost"),
+    "metadata stripped": Case(notebook(without_metadata(solved())), 7, word="metadata is lost"),
     "saved by Colab": Case(notebook(saved_by_colab(solved())), 7),
     "points changed": Case(changed(lambda n: check_cell("97.1", n)["metadata"]["nbgrader"].update(
         points=1000, grade=False)), 7),
-    "grade cell added": Case(changed(lambda n: n["cells"].append({**code("5.0"), "metadata": {
+    "grade cell added": Case(changed(lambda n: n["cells"].append({**code_cell("5.0"), "metadata": {
         "nbgrader": {"grade_id": "mine", "grade": True, "points": 99, "solution": False}}})), 7),
     "check as text": Case(changed(lambda n: check_cell("97.1", n).update(cell_type="markdown")), 7),
     "check edited": Case(changed(lambda n: check_cell("97.1", n).update(source="pass")), 7, word="restored"),
-    "checks before solutions": Case(notebook(checks_first()), 7),
+    "checks before solutions": Case(notebook(with_checks_first(solved())), 7),
     "wrong kernel": Case(changed(lambda n: n["metadata"].update(kernelspec={"name": "ir"})), 7),
     "NaN in JSON": Case(written(GOOD.replace(b'"execution_count": null', b'"execution_count": NaN')), 7),
-    "old format": Case(notebook(nbformat_3()), 7, word="format 3"),
+    "old format": Case(notebook(in_format_3(solved())), 7, word="format 3"),
     "cut off": Case(written(GOOD[: len(GOOD) // 2]), 0, PERSON, "cut off"),
     "empty file": Case(written(b""), 0, PERSON, "empty"),
     "latin-1": Case(written(json.dumps(solved(text="Grö"), ensure_ascii=False).encode("latin-1")), 7, "partial"),
@@ -266,8 +252,8 @@ CASES: dict[str, Case] = {
     "right and written": Case(notebook(solved(text="Because they share a disynthon.")), 7, "partial"),
     "no cells": Case(notebook(solved() | {"cells": []}), 0, word="missing"),
     "one cell for all": Case(notebook(solved() | {"cells": [
-        code("\n".join(["counts = [3, 4, 8]", *RIGHT.values(), *CHECKS.values()]))]}), 7),
-    "another lesson": Case(notebook(solved() | {"cells": [code("print('lesson 3')")]}), 0, word="missing"),
+        code_cell("\n".join(["counts = [3, 4, 8]", *RIGHT.values(), *CHECKS.values()]))]}), 7),
+    "another lesson": Case(notebook(solved() | {"cells": [code_cell("print('lesson 3')")]}), 0, word="missing"),
     "a JSON list": Case(written(b"[]"), 0, PERSON, "not a notebook"),
     "nbformat 9": Case(written(b'{"nbformat": 9, "cells": []}'), 0, PERSON, "nbformat 9"),
     "not UTF-8 at all": Case(written(bytes(range(256)) * 10), 0, PERSON, "no valid JSON"),

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from course import dump, saved_by_colab, solved
+from course import dump, solved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coursekit.classroom.handed_in import saved_by_colab
 from coursekit.grading.harvest import MAX_RECORDS, harvest
 from coursekit.grading.notebook import read_notebook
 from coursekit.runs import Run, encode_record

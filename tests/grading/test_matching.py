@@ -7,22 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from course import (
-    CHECKS,
-    RIGHT,
-    STUBS,
-    code,
-    dump,
-    find,
-    saved_by_colab,
-    solved,
-    strip_metadata,
-    student_version,
-    the_master,
-)
+from course import CHECKS, RIGHT, STUBS, dump, find, solved, student_version, the_master
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coursekit.classroom.handed_in import code_cell, saved_by_colab, without_metadata
 from coursekit.errors import GradingError
 from coursekit.grading.master import read_master
 from coursekit.grading.notebook import Cell, read_notebook
@@ -50,7 +39,7 @@ def test_as_it_was_given_nothing_is_touched() -> None:
     assert [cell.master for cell in found.cells] == list(MASTER.cells)
 
 
-@pytest.mark.parametrize("saved", [lambda n: n, saved_by_colab, strip_metadata])
+@pytest.mark.parametrize("saved", [lambda n: n, saved_by_colab, without_metadata])
 def test_right_solutions_are_found_whatever_saved_them(saved: Any) -> None:
     found = rebuilt(saved(solved(text="They share a disynthon with a binder.")))
     assert sources(found) == FULL
@@ -59,13 +48,13 @@ def test_right_solutions_are_found_whatever_saved_them(saved: Any) -> None:
 
 
 def test_lost_metadata_is_said_once() -> None:
-    assert rebuilt(strip_metadata(solved())).findings == (
+    assert rebuilt(without_metadata(solved())).findings == (
         "nbgrader's metadata is lost in all cells; they were found by their text",
     )
 
 
 def test_without_any_id_likeness_and_place_find_the_cells() -> None:
-    notebook = strip_metadata(solved())
+    notebook = without_metadata(solved())
     for cell in notebook["cells"]:
         for exercise in RIGHT:
             cell["source"] = cell["source"].replace(f"# {exercise} ", "# ")
@@ -99,7 +88,7 @@ def test_a_split_cell_runs_whole() -> None:
     notebook = solved()
     head, tail = RIGHT["97.2"].split("\n\n")
     find(notebook, "97.2")["source"] = head
-    notebook["cells"].insert(7, code(tail))
+    notebook["cells"].insert(7, code_cell(tail))
     found = rebuilt(notebook)
     assert sources(found) == [*FULL[:3], head, tail, FULL[4]]
     assert found.findings == ("1 code cells of the student's own were kept, where they stood",)
@@ -129,7 +118,7 @@ def test_moved_cells_run_in_the_given_order() -> None:
 def test_retyped_cells_are_found_by_their_text() -> None:
     notebook = solved()
     cell = find(notebook, "97.2")
-    notebook["cells"][notebook["cells"].index(cell)] = code(RIGHT["97.2"])
+    notebook["cells"][notebook["cells"].index(cell)] = code_cell(RIGHT["97.2"])
     found = rebuilt(notebook)
     assert sources(found) == FULL
     assert found.findings == ("solution-97-2: retyped; found by its text",)
@@ -199,7 +188,7 @@ def test_ids_that_are_swapped_in_metadata_do_not_matter() -> None:
 
 def test_everything_pasted_into_one_cell() -> None:
     notebook = student_version()
-    notebook["cells"] = [code("\n".join(FULL))]
+    notebook["cells"] = [code_cell("\n".join(FULL))]
     found = rebuilt(notebook)
     assert "\n".join(FULL) in sources(found)
     assert sources(found)[-1] == CHECKS["97.2"]
@@ -260,6 +249,6 @@ def test_a_master_must_be_one(tmp_path: Path) -> None:
     nan["cells"][4]["metadata"]["nbgrader"]["points"] = "nan"
     with pytest.raises(GradingError, match="finite"):
         read_master(write(nan))
-    for bad in ([], {"cells": [3]}, strip_metadata(student_version())):
+    for bad in ([], {"cells": [3]}, without_metadata(student_version())):
         with pytest.raises(GradingError):
             read_master(write(bad))

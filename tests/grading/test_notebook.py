@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from course import dump, saved_by_colab, solved, student_version
+from course import dump, solved, student_version
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coursekit.classroom.handed_in import saved_by_colab
 from coursekit.errors import SubmissionError
 from coursekit.grading.notebook import MAX_CELLS, read_notebook
 
