@@ -14,6 +14,7 @@ from coursekit.checks.exercise import CannotCheck, Wrong
 from coursekit.checks.expect import columns, kind
 from coursekit.data import BindingTask, load_selection, load_task
 from coursekit.data.sources import TARGETS
+from coursekit.data.variants import variant_of
 from coursekit.errors import CourseKitError, ScoreError
 from coursekit.evaluation.metrics import METRICS, score_predictions
 from coursekit.runs import Run
@@ -25,22 +26,16 @@ NAMES = ("sample", *TARGETS)
 """What a notebook may name. Never a path: a stranger wrote the name, and this machine would read
 the file."""
 
-_PROVIDED: dict[str, BindingTask] = {}
-
-
-def provide_task(task: BindingTask) -> None:
-    """Let answers be checked on a task beside the course's own, such as a student's variant."""
-    _PROVIDED[task.fingerprint] = task
-
 
 @lru_cache(maxsize=4)
-def _task_named(name: str) -> BindingTask:
+def task_named(name: str) -> BindingTask:
+    """``load_task(name)``, kept for the next who asks."""
     return load_task(name)
 
 
 @lru_cache(maxsize=8)
 def _share_of(name: str, share: float) -> BindingTask:
-    return _task_named(name).share(share)
+    return task_named(name).share(share)
 
 
 @lru_cache(maxsize=2)
@@ -94,9 +89,8 @@ def the_task(name: str, facts: Any) -> BindingTask:
     """
     if not isinstance(facts, dict) or not {"name", "fingerprint"} <= set(facts):
         raise Wrong(f"`{name}` is no task; `ck.load_task()` gives one.")
-    if facts["fingerprint"] in _PROVIDED:
-        return _PROVIDED[facts["fingerprint"]]
-    if facts["name"] in NAMES:
+    variant = variant_of(str(facts["name"]))
+    if (variant[0] if variant else facts["name"]) in NAMES:
         settings = facts.get("settings", facts)
         with suppress(CourseKitError, OSError, AttributeError, TypeError):
             task = _share_of(facts["name"], settings.get("share", 1.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -114,6 +115,9 @@ def write_example_class(course: Course, lesson: str, folder: str | Path) -> list
     for one in examples:
         with atomic_file(folder / "submitted" / one.student / lesson / one.name) as temporary:
             temporary.write_bytes(one.content)
+    names = [one.student.replace("-", ",", 1) for one in examples]
+    rows = ["id,first_name,last_name", *(f"{n.replace(',', '-', 1)},{n.title()}" for n in names)]
+    (folder / "students.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     lines = [
         {"student": one.student, "state": one.state, "points": one.points, "about": one.about}
         for one in examples
@@ -279,7 +283,9 @@ class _Maker:
         raise GradingError(f"no wrong answer to {first} in {self.source.path} is worth a share.")
 
     def _trains(self, exercise: str) -> bool:
-        return any(".fit(" in cell.text for cell in self.source.of("answer", exercise))
+        # fit of a strategy takes the model first; that of scikit-learn takes arrays.
+        fit = re.compile(r"\.fit\(\s*\w*model\w*,")
+        return any(fit.search(cell.text) for cell in self.source.of("answer", exercise))
 
 
 def _answer(exercise: str) -> str:

@@ -76,4 +76,24 @@ def example_class(folder: Path, lesson: str, course_folder: Path) -> None:
     click.echo(f"each of them deserves is in {folder / EXPECTED}. Next: cd {folder}")
 
 
-COMMANDS = (export, extend, example_class)
+@click.command()
+@LESSON
+@click.option("--seed-from", type=click.Choice(["student"]), required=True,
+              help="Whence each task is seeded.")  # fmt: skip
+@click.option("--students", type=click.Path(exists=True, path_type=Path), required=True,
+              help="CSV with a column id.")  # fmt: skip
+@COURSE
+def assign(lesson: str, seed_from: str, students: Path, course_folder: Path) -> None:
+    """Write a notebook of LESSON for each student, with a task of their own in it.
+
+    The same notebook for all is made by `nbgrader generate_assignment`.
+    """
+    from coursekit.classroom.assign import assign_personal, read_students
+    from coursekit.grading.course import open_course
+
+    written = assign_personal(open_course(course_folder), lesson, read_students(students))
+    click.echo(f"{len(written)} notebooks, such as {written[0]}")
+    click.echo("Keep secret.key and personal/: without them nobody can tell whose task is whose.")
+
+
+COMMANDS = (assign, export, extend, example_class)

@@ -29,6 +29,7 @@ from coursekit.data.schema import (
 )
 from coursekit.data.sources import open_parquet, selection_path, stored_columns, unreadable
 from coursekit.data.validation import CheckSmiles, SelectionReport, validate_selection
+from coursekit.data.variants import variant_of
 from coursekit.errors import SelectionError
 
 __all__ = [
@@ -84,6 +85,8 @@ def load_selection(
     """
     if isinstance(source, pd.DataFrame):
         return validate_selection(source, "selection", keep_valid, check_smiles)
+    if variant := variant_of(source):  # of a task; the selection is the same for all
+        source = variant[0]
     path = selection_path(source)
     if str(source) == "sample" and check_smiles == "auto":
         check_smiles = False

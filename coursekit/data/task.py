@@ -17,6 +17,7 @@ from coursekit.data.published_splits import PARTS, SPLIT_COLUMNS
 from coursekit.data.rules import LabelRules
 from coursekit.data.sources import TARGETS, kindel_dir, selection_path
 from coursekit.data.splits import balanced, check_rule, read_splits, split_labels
+from coursekit.data.variants import variant_of
 from coursekit.errors import TaskError
 
 __all__ = ["BindingTask", "load_task", "make_task"]
@@ -121,7 +122,8 @@ def load_task(
     Args:
         name: ``"sample"`` (bundled); or, once fetched, ``"mapk14"`` or ``"ddr1"`` (KinDEL's 1M
             files, with easy negatives enumerated from its synthon tables) or ``"mapk14_full"``;
-            or a .parquet file of your own; or the folder of a task that was saved.
+            or a .parquet file of your own; or the folder of a task that was saved; or, such as
+            ``"sample@1f0c22d5a8e94b37"``, a variant with a draw and a split of its own.
         split: as in ``make_task``; a saved task keeps its own.
         seed: as in ``make_task``; a saved task keeps its own.
         share: of its molecules, for whoever has little time; see ``BindingTask.share``.
@@ -136,7 +138,10 @@ def load_task(
 def _load(name: str, split: str, seed: int) -> BindingTask:
     if (Path(name) / TASK_FILE).is_file():
         return BindingTask.load(name)
-    make = partial(make_task, name, split, seed, fractions=(0.6, 0.15, 0.25))
+    variant, title = variant_of(name), None
+    if variant is not None:
+        title, name, seed = name, variant[0], variant[1] + seed
+    make = partial(make_task, name, split, seed, fractions=(0.6, 0.15, 0.25), name=title)
     if name in TARGETS:
         selection_path(name)  # says how to fetch the file, where it is missing
         library = Library.from_kindel(kindel_dir() / "synthons")

@@ -8,6 +8,7 @@
     blind/                what ``coursekit blind make`` wrote, for layers of verification
     release/02/           the notebook as nbgrader generated it; else the one in ``notebooks``
     submitted/ada/02/     what a student handed in: a notebook, records beside it, or one zip
+    personal/02.json      to whom a task of their own was given; secret.key goes with it
     gradebook.db          nbgrader's gradebook, unless the settings name a server
 """
 
@@ -28,6 +29,7 @@ from coursekit.errors import AnswerError, GradingError
 from coursekit.grading.judge import load_hidden
 from coursekit.grading.lateness import Late
 from coursekit.grading.master import Master, read_master
+from coursekit.grading.personal import read_personal
 from coursekit.grading.submission import Assignment
 
 SETTINGS = "course.yaml"
@@ -67,8 +69,8 @@ class Course:
             return self.gradebook
         return f"sqlite:///{self.folder / self.gradebook}"
 
-    def master(self, lesson: str) -> Master:
-        """The notebook that students were given.
+    def notebook(self, lesson: str) -> Path:
+        """The file that students were given.
 
         Raises:
             GradingError: there is none, or more than one.
@@ -81,11 +83,15 @@ class Course:
             if len(found) > 1:
                 raise GradingError(f"{folder} has {len(found)} notebooks of {lesson}; keep one.")
             if found:
-                return read_master(found[0])
+                return found[0]
         raise GradingError(
             f"there is no notebook of lesson {lesson!r:.20} in {self.folder / 'release'} or "
             f"{(self.folder / self.notebooks).resolve()}; run nbgrader generate_assignment {lesson}"
         )
+
+    def master(self, lesson: str) -> Master:
+        """The notebook that students were given; errors as in :meth:`notebook`."""
+        return read_master(self.notebook(lesson))
 
     def hidden(self, lesson: str) -> dict[str, Check]:
         """The lesson's hidden checks; none where there is no file of them."""
@@ -126,6 +132,7 @@ class Course:
             hidden_digest=sha256(source.read_bytes()).hexdigest() if hidden else "",
             train=self.train,
             blind=tuple(map(BlindSet.load, kept)),
+            personal=read_personal(self.folder, lesson),
         )
 
     def submissions(self, lesson: str) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coursekit.checks import Check, Exercise
 from coursekit.checks.plain import from_plain
+from coursekit.checks.truth import task_named
 from coursekit.data.binding_task import BindingTask
 from coursekit.data.blind import BlindSet
 from coursekit.errors import CourseKitError, SubmissionError
@@ -26,10 +27,11 @@ from coursekit.grading.harvest import Harvest, harvest, profile_in
 from coursekit.grading.judge import Judged, answers_of, judge_notebook
 from coursekit.grading.master import Master
 from coursekit.grading.notebook import Notebook, read_notebook
+from coursekit.grading.personal import Personal
 from coursekit.grading.rebuild import Rebuilt, rebuild
 from coursekit.grading.report import Graded, state_of
 from coursekit.grading.sandbox import Limits, Sandbox
-from coursekit.grading.verify import Layer, verify_runs, verify_table
+from coursekit.grading.verify import Layer, verify_runs, verify_table, with_shares
 from coursekit.grading.weights import verify_weights
 from coursekit.runs import Run
 
@@ -51,6 +53,7 @@ class Assignment:
         train: whether ``fit`` may train in the sandbox where no record was handed in.
         threads: for numerical libraries in the sandbox.
         blind: molecules that students predict blind, with the labels; never given to the sandbox.
+        personal: how each student was given a task of their own; None where all have the same.
     """
 
     name: str
@@ -64,6 +67,14 @@ class Assignment:
     train: bool = False
     threads: int = 1
     blind: tuple[BlindSet, ...] = ()
+    personal: Personal | None = None
+
+    def of(self, student: str) -> Assignment:
+        """The assignment as one student was given it."""
+        if self.personal is None:
+            return self
+        own = task_named(self.personal.task_name(student))
+        return replace(self, master=self.personal.master(self.master, student), tasks=(own,))
 
 
 def grade_submission(
@@ -142,9 +153,12 @@ def grade_files(
 
 
 def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: Sandbox) -> Graded:
+    assignment = assignment.of(student)
     name, notebook, rebuilt = _choose(files, assignment.master)
-    claimed = harvest(notebook.html(), files.records)
+    everything = claimed = harvest(notebook.html(), files.records)
     if assignment.tasks:
+        tasks = with_shares(assignment.tasks, [one.run for one in claimed.runs])
+        assignment = replace(assignment, tasks=tasks)
         claimed = claimed.for_task(task.fingerprint for task in assignment.tasks)
     execution = execute(
         [Code(cell.number, cell.source) for cell in rebuilt.code],
@@ -160,6 +174,13 @@ def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: S
         assignment.exercises, rebuilt, execution, assignment.hidden, assignment.tasks
     )
     layers = _verify(assignment, rebuilt, execution, claimed, files.weights)
+    if assignment.personal is not None:
+        layers += assignment.personal.layers(
+            student,
+            [one.run for one in everything.runs],
+            {e.id: _answers(e, rebuilt, execution) for e in assignment.exercises},
+            assignment.tasks[0],
+        )
     reasons = [one.person for one in judged if one.person]
     reasons += [str(layer) for layer in layers if layer.state == "fails"]
     digest = sha256(files.notebooks[name])

@@ -7,7 +7,7 @@ honest work: a layer that fails is a question that a person puts, never a score 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -63,6 +63,21 @@ def relabeled(run: Run, task: BindingTask) -> Run:
     claimed = run.predictions[["molecule_id", "score"]]
     predictions = claimed.merge(known, on="molecule_id", how="inner")
     return Run(**{**vars(run), "predictions": predictions})
+
+
+def with_shares(tasks: Sequence[BindingTask], runs: Iterable[Run]) -> tuple[BindingTask, ...]:
+    """The tasks, and those shares of them that runs say they were made on, and were."""
+    known = {task.fingerprint: task for task in tasks}
+    for run in runs:
+        settings = run.task.get("settings")
+        share = settings.get("share") if isinstance(settings, Mapping) else None
+        if run.task["fingerprint"] in known or not isinstance(share, float) or not 0 < share < 1:
+            continue
+        for task in tasks:
+            part = task.share(share)
+            if part.fingerprint == run.task["fingerprint"]:
+                known[part.fingerprint] = part
+    return tuple(known.values())
 
 
 def recomputed_scores(run: Run, task: BindingTask, part: str = "test", n_boot: int = 0) -> Scores:
