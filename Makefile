@@ -46,8 +46,9 @@ doctor: .venv/base
 # What pip cannot bring, where we may install it; tests that need it are skipped elsewhere.
 .venv/system: .venv/base
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && \
-		! { command -v bwrap && command -v chromium; } >/dev/null; then \
-		apt-get update -qq && apt-get install -qq -y bubblewrap chromium >/dev/null || true; fi
+		! { command -v bwrap && command -v chromium && ls /usr/lib/postgresql; } >/dev/null 2>&1; then \
+		apt-get update -qq && \
+		apt-get install -qq -y bubblewrap chromium postgresql >/dev/null || true; fi
 	touch $@
 
 test: .venv/dev .venv/system
