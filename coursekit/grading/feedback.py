@@ -55,6 +55,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
 table { border-collapse: collapse; }
 th, td { padding: .3rem .7rem; text-align: left; vertical-align: top;
          border-bottom: 1px solid #ccc; }
+th, td:nth-child(3) { white-space: nowrap; }
 pre { background: #f5f5f5; padding: .6rem; overflow-x: auto; white-space: pre-wrap; }
 .output { border-left: 3px solid #ccc; padding-left: .8rem; margin-bottom: 1.2rem; }
 .output pre { background: none; padding: 0; margin: .3rem 0; }
