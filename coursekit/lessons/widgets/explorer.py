@@ -150,7 +150,8 @@ def slider_for(field: Any) -> Any:
 
     Sliders have no name that a screen reader could say; the field has, so the two go together.
     """
-    from ipywidgets import FloatSlider, IntSlider, Layout, link
+    from ipywidgets import FloatSlider, IntSlider, Layout
+    from traitlets import link
 
     kind = IntSlider if isinstance(field.value, int) else FloatSlider
     slider = kind(
@@ -162,7 +163,8 @@ def slider_for(field: Any) -> Any:
         continuous_update=False,
         layout=Layout(width="22em"),
     )
-    link((field, "value"), (slider, "value"))
+    # Front ends add up steps, and send 0.17999999999999 for 0.18.
+    link((field, "value"), (slider, "value"), transform=(lambda v: v, lambda v: round(v, 9)))
     return slider
 
 
