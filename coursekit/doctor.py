@@ -37,7 +37,7 @@ NEEDED = {
 # extra -> what it is for, and its packages; not everybody wants them
 EXTRAS = {
     "lab": ("notebooks on this machine", ("jupyterlab",)),
-    "grading": ("grading a class", ("nbgrader", "nh3")),
+    "grading": ("grading a class", ("cloudpickle", "nbgrader", "nh3")),
     "adapters": ("LoRA", ("peft",)),
     "distributed": ("several GPUs or hosts", ("accelerate",)),
     "trackers": (

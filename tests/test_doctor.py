@@ -156,7 +156,7 @@ def test_an_extra_that_nobody_asked_for_is_not_missing(monkeypatch: pytest.Monke
     assert "mlflow not installed" in trackers.found
     assert (trackers.state, trackers.remedy) == ("note", "pip install 'coursekit[trackers]'")
     assert found("lab").remedy == "pip install 'coursekit[lab]'"
-    assert found("grading") == Finding("grading", "nbgrader 1.0, nh3 1.0")
+    assert found("grading") == Finding("grading", "cloudpickle 1.0, nbgrader 1.0, nh3 1.0")
     printed = CliRunner().invoke(main, ["doctor"]).output
     assert printed.strip().endswith("nothing is missing")
 
