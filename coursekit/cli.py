@@ -14,6 +14,7 @@ import click
 from coursekit.bars import first_process
 from coursekit.commands import classroom
 from coursekit.commands.blind import blind
+from coursekit.commands.review import audit, class_page
 from coursekit.errors import CourseKitError
 from coursekit.version import __version__
 
@@ -55,7 +56,7 @@ def main() -> None:
     """Fine-tune a molecular transformer on a DNA-encoded library, and see what it buys."""
 
 
-for command in (blind, *classroom.COMMANDS):
+for command in (blind, audit, class_page, *classroom.COMMANDS):
     main.add_command(command)
 
 
@@ -316,12 +317,20 @@ def grade(
 ) -> None:
     """Grade what is new or changed of LESSON; interrupted, the same command goes on.
 
-    Gradebook, reports (autograded/) and feedback (feedback/) are written as each submission ends.
+    At the end the class is looked at as a whole, for copies, and its page is written
+    (class/). Gradebook, reports (autograded/) and feedback (feedback/) are written as each
+    submission ends.
     """
     from coursekit.classroom.grade import grade_lesson
+    from coursekit.classroom.review import review_lesson
     from coursekit.grading.course import open_course
 
-    summary = grade_lesson(open_course(course), lesson, students, jobs, unsafe, say=click.echo)
+    opened = open_course(course)
+    summary = grade_lesson(opened, lesson, students, jobs, unsafe, say=click.echo)
+    if not summary.interrupted and summary.reports:
+        work, page = review_lesson(opened, lesson)
+        summary.reports |= {s: dict(work.reports[s]) for s in summary.reports if s in work.reports}
+        click.echo(f"class page: {page}")
     click.echo(str(summary))
     if summary.interrupted:
         raise KeyboardInterrupt

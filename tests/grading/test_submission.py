@@ -274,6 +274,28 @@ CLAIMS: dict[str, tuple[Callable[[Run], str], str, str]] = {
         PERSON,
         "another label",
     ),
+    "only binders": (
+        lambda r: edit(
+            r,
+            lambda d: d["predictions"].update(
+                {
+                    name: [
+                        value
+                        for value, label in zip(values, d["predictions"]["label"], strict=True)
+                        if label
+                    ]
+                    for name, values in list(d["predictions"].items())
+                }
+            ),
+        ),
+        PERSON,
+        "not predicted",
+    ),
+    "rounded until they tie": (
+        lambda r: scores(r, lambda p: [round(x) * 0.5 for x in p["score"]]),
+        PERSON,
+        "different scores or fewer",
+    ),
     "a cut record": (lambda r: edit(r, lambda d: None)[:600], "graded", "cannot be used"),
     "a pickle in place of it": (
         lambda r: '<div data-coursekit-record="coursekit-record:gASVAAAA"></div>',
