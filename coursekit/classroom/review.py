@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from coursekit.grading.classwork import (
 from coursekit.grading.copies import Entry
 from coursekit.grading.course import Course
 from coursekit.grading.gradebook import flag
+from coursekit.grading.submission import Assignment
 from coursekit.storage import write_json
 
 Say = Callable[[str], None]
@@ -48,12 +49,13 @@ def review_lesson(course: Course, lesson: str) -> tuple[Classwork, Path]:
     if not reports:
         raise GradingError(f"nothing of {lesson} is graded yet; run coursekit grade {lesson}.")
     submissions = {s: p for s, p in course.submissions(lesson).items() if s in reports}
-    entries = class_entries(submissions, assignment.tasks, assignment.intake)
+    tasks = _tasks(assignment, submissions)
+    entries = class_entries(submissions, tasks, assignment.intake)
     work = review(
         lesson,
         reports,
         entries,
-        assignment.tasks,
+        tasks,
         references(course, lesson, assignment.tasks) if entries else (),
         Audit.load(_folder(course, lesson) / "audit.json"),
     )
@@ -91,7 +93,9 @@ def audit_lesson(
         GradingError: no such lesson or student, or no trained run.
     """
     assignment = course.assignment(lesson)
-    entries = class_entries(course.submissions(lesson), assignment.tasks, assignment.intake)
+    submissions = course.submissions(lesson)
+    tasks = _tasks(assignment, submissions)
+    entries = class_entries(submissions, tasks, assignment.intake)
     if students:
         missing = sorted(set(students) - {entry.student for entry in entries})
         if missing:
@@ -105,7 +109,7 @@ def audit_lesson(
     if not students:
         audit.seed, audit.fraction = seed, fraction
     say(f"drawn: {', '.join(one.student for one in drawn)}")
-    return run_audit(drawn, assignment.tasks, audit, path, device, longest, say)
+    return run_audit(drawn, tasks, audit, path, device, longest, say)
 
 
 def references(course: Course, lesson: str, tasks: Sequence[BindingTask]) -> tuple[RunScores, ...]:
@@ -141,6 +145,14 @@ def _forest(course: Course, task: BindingTask) -> RunScores:
         run = fingerprint_baseline(task, "forest")
         run.save(folder)
     return RunScores("", run.name, recomputed_scores(run, task))
+
+
+def _tasks(assignment: Assignment, students: Iterable[str]) -> tuple[BindingTask, ...]:
+    """Everybody's task, and those that some students were given for themselves."""
+    found = {task.fingerprint: task for task in assignment.tasks}
+    if assignment.personal is not None:
+        found |= {task.fingerprint: task for s in students for task in assignment.of(s).tasks}
+    return tuple(found.values())
 
 
 def _folder(course: Course, lesson: str) -> Path:

@@ -262,7 +262,7 @@ def _copies(work: Classwork) -> dict[str, Any]:
     odd = [one for one in work.copies if not one.expected]
     expected = len(work.copies) - len(odd)
     text = [
-        f"{len(odd)} pairs of runs are alike that should not be."
+        f"Runs that are alike and should not be: {len(odd)} pair{'s' * (len(odd) > 1)}."
         if odd
         else "No two runs are alike that should not be."
     ]
