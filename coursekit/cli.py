@@ -311,10 +311,12 @@ def _row_names(folders: Sequence[Path]) -> list[str]:
 )
 @click.option("--student", "students", multiple=True, help="May be repeated.  [all]")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="[one a processor]")
+@click.option("--scheduler", default="", help="Of a running Dask cluster, as tcp://host:8786.")
 @click.option("--unsafe-no-sandbox", "unsafe", is_flag=True, help="At your own risk.")
 def grade(
-    lesson: str, course: Path, students: tuple[str, ...], jobs: int | None, unsafe: bool
-) -> None:
+    lesson: str, course: Path, students: tuple[str, ...], jobs: int | None, scheduler: str,
+    unsafe: bool,
+) -> None:  # fmt: skip
     """Grade what is new or changed of LESSON; interrupted, the same command goes on.
 
     At the end the class is looked at as a whole, for copies, and its page is written
@@ -325,8 +327,10 @@ def grade(
     from coursekit.classroom.review import review_lesson
     from coursekit.grading.course import open_course
 
+    if jobs is not None and scheduler:
+        raise click.UsageError("--jobs is for this machine; a cluster has as many as it has")
     opened = open_course(course)
-    summary = grade_lesson(opened, lesson, students, jobs, unsafe, say=click.echo)
+    summary = grade_lesson(opened, lesson, students, jobs, scheduler, unsafe, say=click.echo)
     if not summary.interrupted and summary.reports:
         work, page = review_lesson(opened, lesson)
         summary.reports |= {s: dict(work.reports[s]) for s in summary.reports if s in work.reports}

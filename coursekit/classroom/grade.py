@@ -9,9 +9,10 @@ from pathlib import Path
 from coursekit.classroom.filing import SECRET, TIMESTAMP, carry, file_away
 from coursekit.classroom.formgrader import settled
 from coursekit.errors import GradingError
+from coursekit.grading.cluster import ClusterWorkers
 from coursekit.grading.course import Course
 from coursekit.grading.feedback import feedback_content, write_page
-from coursekit.grading.fleet import Places, Say, Summary, grade_class
+from coursekit.grading.fleet import Places, Say, Summary, Workers, grade_class
 from coursekit.grading.report import Graded
 from coursekit.grading.sandbox import find_sandbox
 from coursekit.grading.unit import pack
@@ -23,6 +24,7 @@ def grade_lesson(
     lesson: str,
     students: Sequence[str] = (),
     jobs: int | None = None,
+    scheduler: str = "",
     unsafe: bool = False,
     say: Say = lambda line: None,
 ) -> Summary:
@@ -36,6 +38,7 @@ def grade_lesson(
         lesson: such as "02".
         students: whose; all if none is named.
         jobs: how many submissions at a time; as many as there are processors if not given.
+        scheduler: address of a Dask cluster that does the work; "" for processes of this machine.
         unsafe: go on without a sandbox where there is none.
         say: takes lines about the progress.
 
@@ -53,7 +56,7 @@ def grade_lesson(
         )
     if students:
         submissions = {student: submissions[student] for student in students}
-    rubrics, where = course.rubrics(lesson), find_sandbox(course.image, unsafe)
+    rubrics = course.rubrics(lesson)
 
     def finish(graded: Graded, folder: Path) -> None:
         student, url = graded.student, course.db_url
@@ -67,9 +70,16 @@ def grade_lesson(
         for name in (TIMESTAMP, SECRET):
             carry(submitted / name, page.parent / name)
 
-    jobs = jobs or os.cpu_count() or 1
-    say(f"{lesson}: {len(submissions)} submissions, {jobs} at a time, sandbox: {where.kind}")
-    workers = LocalWorkers(pack(assignment, course.image, unsafe), jobs)
+    packed = pack(assignment, course.image, unsafe)
+    workers: Workers
+    if scheduler:
+        workers = ClusterWorkers(packed, scheduler, course.image, unsafe)
+        where = f"on the cluster of {scheduler}"
+    else:
+        sandbox = find_sandbox(course.image, unsafe)
+        workers = LocalWorkers(packed, jobs or os.cpu_count() or 1)
+        where = f"{workers.places} at a time, sandbox: {sandbox.kind}"
+    say(f"{lesson}: {len(submissions)} submissions, {where}")
     try:
         places = Places(course.db_url, course.folder / "autograded", finish)
         return grade_class(assignment, submissions, places, workers, say)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from coursekit.data.variants import variant_of
 from coursekit.errors import TaskError
 
 __all__ = ["BindingTask", "load_task", "make_task"]
+
+MADE: dict[tuple[str, int], BindingTask] = {}
+"""The bundled selection's tasks that this process has made, by split and seed."""
 
 COURSE_BINDERS = 1_600
 """Binders in a lesson's task: training takes minutes, and 400 in test keep intervals narrow."""
@@ -138,6 +142,14 @@ def load_task(
 def _load(name: str, split: str, seed: int) -> BindingTask:
     if (Path(name) / TASK_FILE).is_file():
         return BindingTask.load(name)
+    if name == "sample":  # made once, for a notebook's cell is run many times
+        if (split, seed) not in MADE:
+            MADE[split, seed] = _course_task(name, split, seed)
+        return _copy(MADE[split, seed])
+    return _course_task(name, split, seed)
+
+
+def _course_task(name: str, split: str, seed: int) -> BindingTask:
     variant, title = variant_of(name), None
     if variant is not None:
         title, name, seed = name, variant[0], variant[1] + seed
@@ -147,6 +159,12 @@ def _load(name: str, split: str, seed: int) -> BindingTask:
         library = Library.from_kindel(kindel_dir() / "synthons")
         return make(rules=LabelRules.near_cut(), library=library, max_binders=COURSE_BINDERS)
     return make(max_binders=COURSE_BINDERS)
+
+
+def _copy(task: BindingTask) -> BindingTask:
+    train, valid, test = (task.part(part).copy() for part in PARTS)
+    settings = deepcopy(task.settings)
+    return replace(task, train=train, valid=valid, test=test, settings=settings)
 
 
 def _title(selection: Source) -> str:

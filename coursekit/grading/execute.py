@@ -11,7 +11,6 @@ import os
 import re
 import selectors
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any, Literal
 
 from coursekit.errors import GradingError
 from coursekit.grading.messages import MAX_DISPLAYS, CellOutput, Lines, Message, parse_message
-from coursekit.grading.sandbox import Limits, Sandbox
+from coursekit.grading.sandbox import Limits, Process, Room
 from coursekit.grading.watch import MAX_FILES, usage
 
 State = Literal["ran", "error", "ended", "not run"]
@@ -80,7 +79,7 @@ class Execution:
 
 def execute(
     cells: Sequence[Code],
-    sandbox: Sandbox,
+    sandbox: Room,
     limits: Limits | None = None,
     records: Sequence[Mapping[str, Any]] = (),
     exercises: Mapping[str, Sequence[str]] | None = None,
@@ -108,30 +107,31 @@ def execute(
     """
     limits = limits or Limits()
     start = time.monotonic()
-    deadline = start + limits.notebook_seconds
+    left = limits.notebook_seconds
     ended: dict[int, CellRun] = {}
     names = {exercise: list(variables) for exercise, variables in (exercises or {}).items()}
     packed = [json.dumps(dict(record), allow_nan=False) for record in records]
     while True:
         waiting = [cell for cell in cells if cell.number not in ended]
-        attempt = _Attempt(waiting, sandbox, limits, deadline)
+        attempt = _Attempt(waiting, sandbox, limits, left)
         job = {"records": packed, "exercises": names, "profile": profile}
         attempt.run(job, train, threads)
+        left -= attempt.seconds
         result = attempt.result
         fallen = [run for run in result.cells.values() if run.state == "ended"]
         if not fallen:
             break
         ended[fallen[0].number] = fallen[0]
-        if len(ended) > MAX_RESTARTS or time.monotonic() > deadline or len(waiting) == 1:
+        if len(ended) > MAX_RESTARTS or left <= 0 or len(waiting) == 1:
             break
     result.cells.update(ended)
     result.cells = {cell.number: result.cells[cell.number] for cell in cells}
     if ended:
         one = "a cell" if len(ended) == 1 else f"{len(ended)} cells"
         result.notices.append(f"{one} ended the notebook's process; the others were run without it")
-    left = sum(run.state == "not run" for run in result.cells.values())
-    if left:
-        result.notices.append(f"{left} cells were not run: the notebook's time was over")
+    missed = sum(run.state == "not run" for run in result.cells.values())
+    if missed:
+        result.notices.append(f"{missed} cells were not run: the notebook's time was over")
     result.seconds = time.monotonic() - start
     result.warning = sandbox.warning
     return result
@@ -140,10 +140,9 @@ def execute(
 class _Attempt:
     """One process from its start to its end."""
 
-    def __init__(
-        self, cells: Sequence[Code], sandbox: Sandbox, limits: Limits, deadline: float
-    ) -> None:
-        self.cells, self.sandbox, self.limits, self.deadline = cells, sandbox, limits, deadline
+    def __init__(self, cells: Sequence[Code], sandbox: Room, limits: Limits, left: float) -> None:
+        self.cells, self.sandbox, self.limits, self.left = cells, sandbox, limits, left
+        self.seconds = 0.0
         self.result = Execution({cell.number: CellRun(cell.number) for cell in cells})
         self._order = [cell.number for cell in cells]
         self._now: CellRun | None = None
@@ -162,33 +161,21 @@ class _Attempt:
             "cells": [{"number": c.number, "source": c.source} for c in self.cells],
             "limits": {k: getattr(self.limits, k) for k in self.limits.__dataclass_fields__},
         }
-        with (
-            self.sandbox.command(self.limits, threads, train) as command,
-            tempfile.TemporaryFile() as paper,
-        ):
+        with tempfile.TemporaryFile() as paper:
             # A file without a name: a pipe would fill before the other side reads.
             paper.write(json.dumps(job).encode("utf-8", "replace"))
             paper.seek(0)
-            process = subprocess.Popen(
-                command.line,
-                stdin=paper,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=command.variables,
-                cwd=command.folder,
-                pass_fds=command.files,
-                start_new_session=True,
-            )
-            try:
+            with self.sandbox.start(paper, self.limits, threads, train) as process:
+                # Only from here on: how long a sandbox takes to start is no notebook's time.
+                began = time.monotonic()
+                self.deadline = began + self.left
                 self._follow(process)
-            finally:
-                _end(process)
-        self._close(process.returncode)
+                self.seconds = time.monotonic() - began
+                status = process.end()
+        self._close(status)
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        channel, stream = process.stdout.fileno(), process.stderr.fileno()
+    def _follow(self, process: Process) -> None:
+        channel, stream = process.output, process.errors
         self._began = looked = time.monotonic()
         with selectors.DefaultSelector() as selector:
             for pipe in (channel, stream):
@@ -211,7 +198,7 @@ class _Attempt:
                 self._look_at_clock(now)
                 if now - looked > 0.1:
                     looked = now
-                    self._look_at_usage(process.pid)
+                    self._look_at_usage(process)
             self._read_stream(stream)
 
     def _take(self, data: bytes) -> None:
@@ -310,11 +297,11 @@ class _Attempt:
         elif self._now is None and now - self._began > max(patience, 120):
             self._stopped = "the sandbox did not answer"
 
-    def _look_at_usage(self, process: int) -> None:
-        used = usage(process)
+    def _look_at_usage(self, process: Process) -> None:
+        used = usage(process.pid)
         if used.processes > self.limits.processes:
             self._stopped = f"it had more than {self.limits.processes} processes"
-        elif used.memory_bytes > self.limits.memory_bytes:
+        elif used.memory_bytes - process.resident > self.limits.memory_bytes:
             self._stopped = f"it used more than {self.limits.memory_bytes / 2**30:.3g} GiB"
         elif used.files > MAX_FILES and self.sandbox.kind == "bubblewrap":
             self._stopped = f"it made more than {MAX_FILES:,} files"
@@ -335,19 +322,6 @@ class _Attempt:
             self._now.state = "ended"
             self._now.seconds = time.monotonic() - self._began
             self._now.why = self._stopped or f"the process ended ({_status(status)})"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the sandbox with all that is in it, and wait for it."""
-    try:
-        # Without a sandbox this reaches its session; with one, the end of its first process does.
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait(timeout=30)
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
 
 
 def _status(code: int) -> str:

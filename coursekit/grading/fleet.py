@@ -41,7 +41,9 @@ STATES = ("graded", "partial", "needs a person")
 class Workers(Protocol):
     """Who grades units: processes of this machine, or a cluster."""
 
-    places: int
+    @property
+    def places(self) -> int:
+        """How many units they want in hand now."""
 
     def submit(self, unit: Unit) -> Future[Graded]:
         """Grade a unit; the future may raise :class:`coursekit.errors.GradingError`."""

@@ -36,13 +36,13 @@ def main() -> None:
     if job["profile"]:
         os.environ["COURSEKIT_PROFILE"] = job["profile"]
     send = _sender(channel)
-    shell = _shell(send)
+    running = shell(send)
     _install_desk(send, job["exercises"])
     for cell in job["cells"]:
         # In both pipes: the reader cannot know otherwise which of two came first.
         os.write(2, b"\x1e%d\x1e" % cell["number"])
         send({"kind": "begin", "cell": cell["number"]})
-        ok = _run(shell, cell["source"], job["limits"]["cell_seconds"])
+        ok = _run(running, cell["source"], job["limits"]["cell_seconds"])
         send({"kind": "end", "cell": cell["number"], "ok": ok})
     send({"kind": "done"})
     sys.stdout.flush()
@@ -51,7 +51,8 @@ def main() -> None:
 
 def _limit(limits: Mapping[str, float]) -> None:
     """Lower the hard limits, which nothing in here can raise again."""
-    memory = int(limits["memory_bytes"]) * 7 // 8  # an error in here comes before the end
+    # An error in here comes before the end; what there is by now is shared, or small.
+    memory = int(limits["memory_bytes"]) * 7 // 8 + _data_now()
     wanted = {
         resource.RLIMIT_DATA: memory,
         resource.RLIMIT_AS: memory + 16 * 2**30,  # libraries map far more than they touch
@@ -65,6 +66,15 @@ def _limit(limits: Mapping[str, float]) -> None:
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
+
+
+def _data_now() -> int:
+    """Bytes of private memory that this process has, touched or not."""
+    try:
+        found = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 def _write_records(records: list[str]) -> None:
@@ -106,7 +116,7 @@ def _run(shell: Any, source: str, seconds: float) -> bool:
         sys.stderr.flush()
 
 
-def _shell(send: Send) -> Any:
+def shell(send: Send) -> Any:
     """IPython as a notebook has it, with its displays and errors sent over the channel."""
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher

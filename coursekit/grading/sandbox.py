@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, Protocol
 
 from coursekit.data.paths import bundled
 from coursekit.errors import GradingError
@@ -29,6 +30,7 @@ HOME = "/student"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
 _MODULE = "coursekit.grading.inside"
+NO_THREAD = "JE_ARROW_MALLOC_CONF"
 ENGINES = ("podman", "docker")
 
 
@@ -61,6 +63,42 @@ class Limits:
     disk_bytes: int = 1024 * 2**20
     output_bytes: int = 100_000
     message_bytes: int = 64_000_000
+
+
+class Process(Protocol):
+    """A notebook's process in its sandbox.
+
+    Attributes:
+        pid: of its first process, below which all others are.
+        output: end of a pipe, on which its messages come.
+        errors: end of a pipe, on which its text comes.
+        resident: bytes of memory that it shared with others when it began.
+    """
+
+    pid: int
+    output: int
+    errors: int
+    resident: int
+
+    def end(self) -> int:
+        """End it with all that is in it; returns its status as ``subprocess`` has it."""
+
+
+class Room(Protocol):
+    """Where code of strangers can be run: :class:`Sandbox`, or a warm one."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of the sandbox."""
+
+    @property
+    def warning(self) -> str:
+        """What a report has to say about it; "" where all is well."""
+
+    def start(
+        self, job: IO[bytes], limits: Limits, threads: int, train: bool
+    ) -> AbstractContextManager[Process]:
+        """Run :mod:`coursekit.grading.inside` in there, on a job."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +136,35 @@ class Sandbox:
         )
 
     @contextmanager
-    def command(self, limits: Limits, threads: int, train: bool) -> Iterator[Command]:
-        """What to start so that :mod:`coursekit.grading.inside` runs in here.
+    def start(self, job: IO[bytes], limits: Limits, threads: int, train: bool) -> Iterator[Process]:
+        """Run :mod:`coursekit.grading.inside` in here; in the end all of it is ended.
 
         Args:
+            job: an open file that it reads.
             limits: sizes of the private folders.
             threads: for numerical libraries.
             train: whether ``fit`` may train where there is no record.
         """
+        with self._command(limits, threads, train) as command:
+            process = _Started(command, job)
+            try:
+                yield process
+            finally:
+                process.end()
+
+    def template_line(self, threads: int, train: bool) -> list[str]:
+        """What starts :mod:`coursekit.grading.template`.
+
+        From inside of this bubblewrap further namespaces can be made; no code of a student runs in
+        there before they are.
+        """
+        # Arrow's allocator starts a thread when it is loaded, which a fork would lose.
+        variables = _variables(HOME, threads, train) | {NO_THREAD: "background_thread:false"}
+        line = self._bubblewrap(variables, Limits(), template=True)
+        return [*line[:-1], "coursekit.grading.template"]
+
+    @contextmanager
+    def _command(self, limits: Limits, threads: int, train: bool) -> Iterator[Command]:
         if self.kind == "none":
             with tempfile.TemporaryDirectory(prefix="coursekit-") as home:
                 variables = _variables(home, threads, train) | {
@@ -128,11 +187,16 @@ class Sandbox:
             number = paper.fileno()
             yield Command([line[0], "--seccomp", str(number), *line[1:]], {}, "/", (number,))
 
-    def _bubblewrap(self, variables: dict[str, str], limits: Limits) -> list[str]:
-        size = str(limits.disk_bytes // 2)
-        line = [self.program, "--unshare-user", "--unshare-all", "--disable-userns"]
+    def _bubblewrap(
+        self, variables: dict[str, str], limits: Limits, template: bool = False
+    ) -> list[str]:
+        size, uid = str(limits.disk_bytes // 2), "0" if template else "65534"
+        line = [self.program, "--unshare-user", "--unshare-all"]
         line += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-        line += ["--uid", "65534", "--gid", "65534", "--hostname", "grading", "--clearenv"]
+        # To mount /proc and to give a user another number, in namespaces within these.
+        inner = ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETFCAP"]
+        line += inner if template else ["--disable-userns"]
+        line += ["--uid", uid, "--gid", uid, "--hostname", "grading", "--clearenv"]
         line += ["--ro-bind", "/usr", "/usr"]
         for name in ("bin", "sbin", "lib", "lib32", "lib64"):
             path = Path("/", name)
@@ -156,6 +220,8 @@ class Sandbox:
         line += ["--proc", "/proc", "--dev", "/dev"]
         line += ["--size", str(limits.disk_bytes // 4), "--tmpfs", "/dev/shm"]
         line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
+        # In /proc/sys the machine's settings belong to root, which root's sandbox is outside.
+        line += [] if template else ["--remount-ro", "/proc"]
         for name, value in (variables | {"PYTHONPATH": "/opt/coursekit"}).items():
             line += ["--setenv", name, value]
         return [*line, "--", sys.executable, "-m", _MODULE]
@@ -169,6 +235,42 @@ class Sandbox:
         line += [f"--tmpfs=/tmp:rw,mode=1777,size={limits.disk_bytes // 4}", f"--workdir={HOME}"]
         line += [f"--env={name}={value}" for name, value in variables.items() if name != "PATH"]
         return [*line, self.image, "python", "-m", _MODULE]
+
+
+class _Started:
+    """A sandbox as a program of its own."""
+
+    resident = 0
+
+    def __init__(self, command: Command, job: IO[bytes]) -> None:
+        self._process = subprocess.Popen(
+            command.line,
+            stdin=job,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=command.variables,
+            cwd=command.folder,
+            pass_fds=command.files,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.pid = self._process.pid
+        self.output, self.errors = self._process.stdout.fileno(), self._process.stderr.fileno()
+
+    def end(self) -> int:
+        """As ``Process.end``."""
+        if self._process.returncode is None:
+            try:
+                # Without a sandbox this reaches its session; with one, all end with its first.
+                os.killpg(self.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                self._process.kill()
+            self._process.wait(timeout=30)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return self._process.returncode
 
 
 def find_sandbox(image: str = "", unsafe: bool = False) -> Sandbox:

@@ -30,7 +30,7 @@ from coursekit.grading.notebook import Notebook, read_notebook
 from coursekit.grading.personal import Personal
 from coursekit.grading.rebuild import Rebuilt, rebuild
 from coursekit.grading.report import Graded, state_of
-from coursekit.grading.sandbox import Limits, Sandbox
+from coursekit.grading.sandbox import Limits, Room
 from coursekit.grading.verify import Layer, verify_runs, verify_table, with_shares
 from coursekit.grading.weights import verify_weights
 from coursekit.runs import Run
@@ -81,7 +81,7 @@ def grade_submission(
     path: str | Path,
     student: str,
     assignment: Assignment,
-    sandbox: Sandbox,
+    sandbox: Room,
     gradebook: str | None = None,
     out: str | Path | None = None,
 ) -> Graded:
@@ -124,7 +124,7 @@ def grade_submission(
 
 
 def grade_files(
-    files: intake.Files | str, student: str, assignment: Assignment, sandbox: Sandbox
+    files: intake.Files | str, student: str, assignment: Assignment, sandbox: Room
 ) -> Graded:
     """Grade what was read of a submission: the outcome follows from the arguments alone.
 
@@ -152,7 +152,7 @@ def grade_files(
     return replace(graded, seconds=time.monotonic() - start)
 
 
-def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: Sandbox) -> Graded:
+def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: Room) -> Graded:
     assignment = assignment.of(student)
     name, notebook, rebuilt = _choose(files, assignment.master)
     everything = claimed = harvest(notebook.html(), files.records)

@@ -15,13 +15,17 @@ from pathlib import Path
 
 from coursekit.errors import SubmissionError
 from coursekit.grading.files import Files, read_files
+from coursekit.grading.fork_server import ForkServer
 from coursekit.grading.report import Graded
-from coursekit.grading.sandbox import Sandbox, find_sandbox
+from coursekit.grading.sandbox import Room, find_sandbox
 from coursekit.grading.submission import Assignment, grade_files
 from coursekit.version import __version__
 
 PATIENCE = 600
 """Seconds that a submission may take besides running its notebook, before its process is ended."""
+
+
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def digest(assignment: Assignment) -> str:
     return sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def grade_unit(unit: Unit, assignment: Assignment, sandbox: Sandbox) -> Graded:
+def grade_unit(unit: Unit, assignment: Assignment, sandbox: Room) -> Graded:
     """Grade a unit here; nothing is raised, whatever was handed in."""
     return replace(grade_files(unit.files, unit.student, assignment, sandbox), key=unit.key)
 
@@ -109,7 +113,8 @@ def work(packed: bytes, unit: Unit) -> Graded:
     Raises:
         GradingError: there is no sandbox on this machine.
     """
-    assignment, sandbox = _unpacked(packed)
+    with _one_at_a_time:  # a cluster's worker may have several threads
+        assignment, sandbox = _unpacked(packed)
     alone = threading.current_thread() is threading.main_thread()
     if alone:  # what hangs in our own code ends this process, and is tried in another
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -122,8 +127,8 @@ def work(packed: bytes, unit: Unit) -> Graded:
 
 
 @lru_cache(maxsize=2)
-def _unpacked(packed: bytes) -> tuple[Assignment, Sandbox]:
+def _unpacked(packed: bytes) -> tuple[Assignment, Room]:
     import cloudpickle
 
     assignment, image, unsafe = cloudpickle.loads(packed)
-    return assignment, find_sandbox(image, unsafe)
+    return assignment, ForkServer(find_sandbox(image, unsafe))

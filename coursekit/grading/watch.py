@@ -53,6 +53,14 @@ def usage(root: int) -> Usage:
     return Usage(len(found), sum(memory[p] for p in found), _files(found[-1:]))
 
 
+def resident(process: int) -> int:
+    """Bytes of memory that a process has mapped now; 0 where there is none."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
 def _files(processes: list[int]) -> int:
     """Files in the private folders, as the newest process sees them."""
     total = 0

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,8 @@ import pytest
 
 from coursekit.errors import GradingError
 from coursekit.grading.execute import Code, Execution, execute
-from coursekit.grading.sandbox import Limits, Sandbox, find_sandbox
+from coursekit.grading.fork_server import ForkServer
+from coursekit.grading.sandbox import Limits, Room, Sandbox, find_sandbox
 from coursekit.grading.seccomp import seccomp_filter
 from coursekit.grading.watch import usage
 from coursekit.runs import Run
@@ -46,11 +47,25 @@ def sandbox() -> Sandbox:
     return found
 
 
+@pytest.fixture(scope="session")
+def warm(sandbox: Sandbox) -> Iterator[ForkServer]:
+    """One for all tests of a session, as for a class; none of them gets a cold sandbox instead."""
+    server = ForkServer(sandbox)
+    yield server
+    assert server.trouble == ""
+    server.close()
+
+
+@pytest.fixture(params=["cold", "warm"])
+def room(request: pytest.FixtureRequest, sandbox: Sandbox) -> Room:
+    return sandbox if request.param == "cold" else request.getfixturevalue("warm")
+
+
 @pytest.fixture
-def run(sandbox: Sandbox) -> Callable[..., Execution]:
+def run(room: Room) -> Callable[..., Execution]:
     def go(*sources: str, **more: object) -> Execution:
         cells = [Code(number, source) for number, source in enumerate(sources)]
-        return execute(cells, sandbox, **{"limits": LIMITS} | more)
+        return execute(cells, room, **{"limits": LIMITS} | more)
 
     return go
 
@@ -156,7 +171,7 @@ def test_nothing_secret_is_in_there(
 
 def test_no_network_no_other_namespace_no_odd_socket(run: Callable[..., Execution]) -> None:
     found = run(
-        "import ctypes, socket\n"
+        "import ctypes, os, socket\n"
         "for family, place in ((2, ('1.1.1.1', 53)), (2, ('127.0.0.1', 22)), (40, (2, 22))):\n"
         "    try:\n"
         "        s = socket.socket(family); s.settimeout(1); s.connect(place); print('connected')\n"
@@ -165,14 +180,35 @@ def test_no_network_no_other_namespace_no_odd_socket(run: Callable[..., Executio
         "try:\n    print(socket.gethostbyname('example.org'))\n"
         "except OSError:\n    print('refused')\n"
         "libc = ctypes.CDLL(None, use_errno=True)\n"
-        "print(libc.unshare(0x10000000), libc.ptrace(16, 1, 0, 0), libc.mount(0, 0, 0, 0, 0))",
+        "print(libc.unshare(0x10000000), libc.ptrace(16, 1, 0, 0), libc.mount(0, 0, 0, 0, 0))\n"
+        "clone = {'x86_64': 56, 'aarch64': 220}[os.uname().machine]\n"
+        "print(libc.umount2(b'/student', 2), libc.syscall(clone, 0x10000011, 0, 0, 0, 0))",
         "!touch /usr/x /opt/coursekit/x /x /dev/x; unshare -Ur id; mount -t tmpfs none /tmp; id -u",
     )
-    assert printed(found).splitlines() == ["refused"] * 4 + ["-1 -1 -1"]
+    assert printed(found).splitlines() == ["refused"] * 4 + ["-1 -1 -1", "-1 -1"]
     second = printed(found, 1)
     assert second.count("Read-only file system") == 4
     assert second.splitlines()[-1] == "65534"
     assert "uid=0" not in second
+
+
+SETTINGS = """
+import os
+paths = [os.path.join(folder, n) for folder, _, names in os.walk("/proc/sys") for n in names]
+paths += ["/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/1/mem"]
+for path in paths:
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+        print("can write", path)
+    except OSError:
+        pass
+print(len(paths) > 100)
+"""
+
+
+def test_settings_of_the_machine_cannot_be_changed(run: Callable[..., Execution]) -> None:
+    # Root's sandbox is the same user as root to files that belong to it.
+    assert printed(run(SETTINGS)) == "True\n"
 
 
 BOMBS = {
@@ -246,7 +282,7 @@ def test_a_flood_of_output_is_cut_while_it_streams(run: Callable[..., Execution]
 
 
 def test_signals_reach_nobody_outside_and_children_do_not_survive(
-    run: Callable[..., Execution], sandbox: Sandbox
+    run: Callable[..., Execution],
 ) -> None:
     mark = f"sleep-{uuid.uuid4().hex[:8]}"
     found = run(
