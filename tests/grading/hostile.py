@@ -164,10 +164,9 @@ CASES: dict[str, Case] = {
     "below zero": Case(attack("", {"97.1": "# 97.1\nmean = -1e9", "97.2": "# 97.2\nvalue = -1"}), 0),
     "above the most": Case(attack("", {"97.1": "# 97.1\nmean = 1000", "97.2": "# 97.2\nvalue = 1000.0"}), 0),
     "gradebook sought": Case(attack(
-        "import os, sqlite3\nfor top in ('/home', '/student', '/tmp', '.', '..'):\n    for d, _, f in os.walk(top):\n"
-        "        for n in f:\n            if n.endswith('.db'):\n"
-        "                sqlite3.connect(os.path.join(d, n)).execute('update grade set manual_score = 5')\n"
-        "print('no gradebook', 'found')"), 0, word="no gradebook found"),
+        "import os, sqlite3\nfor top in ('/home', '/student', '/tmp', '.'):\n    for d, _, f in os.walk(top):\n"
+        "        for n in f:\n            if n == 'gradebook.db': sqlite3.connect(os.path.join(d, n)).execute("
+        "'update grade set manual_score = 5')\nprint('the search', 'is over')"), 0, word="the search is over"),
     "startup file": Case(harmless(
         "from pathlib import Path\np = Path('~/.ipython/profile_default/startup/x.py').expanduser()\n"
         "p.parent.mkdir(parents=True, exist_ok=True)\np.write_text('raise SystemExit')"), 7),
@@ -178,7 +177,7 @@ CASES: dict[str, Case] = {
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nos.nice(19)"), 7),
     "swallows every exception": Case(changed(lambda n: find(n, "97.2").update(
         source="# 97.2\nwhile True:\n    try:\n        while True: pass\n    except BaseException: pass")),
-        2, word="did not end within"),
+        2, word="did not end within|interrupted after"),
     "environment read": Case(attack("import os\nprint(dict(os.environ))"), 0, word="COURSEKIT_RECORDS"),
     "parent killed": Case(harmless(
         "import os\nfor p in (os.getppid(), 1, 0, -1):\n    try:\n        p and os.kill(p, 15) if p > 0 else None\n"
