@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def result(name: str) -> dict[str, Any]:
     """What a benchmark wrote."""
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return dict(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -93,9 +93,12 @@ def prefix() -> str:
 
 
 def rivals() -> str:
-    """One table for each piece of work: seconds of each over ours, and memory."""
-    tables = []
-    for title, found in result("rivals")["results"].items():
+    """One table for each piece of work, where they were measured: seconds over ours, and memory."""
+    if not (RESULTS / "rivals.json").exists():
+        return ""
+    rival, tables = result("rivals"), []
+    turns = min(len(x["turns"]) for x in rival["results"].values())
+    for title, found in rival["results"].items():
         rows = []
         for name, x in found["ratios"].items():
             ratio = f"{x['seconds over ours']:.2f} ({x['lowest']:.2f} to {x['highest']:.2f})"
@@ -112,18 +115,36 @@ def rivals() -> str:
             )
         head = ["", "seconds", "over ours (range)", "grown, MB", "peak, MB", "easy", "hard"]
         tables.append(f"**{title}**\n\n{table(head, rows)}")
-    return "\n\n".join(tables)
+    tables_of_all = "\n\n".join(tables)
+    return f"""## Beside other ways to do the same work
+`benchmarks/rivals.py`: every contestant in a process of its own, in turn, {turns} times; the same
+molecules, weights, batch size, epochs and learning rate, fp32, two threads. Seconds of training,
+validation and the test part's predictions; memory as the process grew by in that time, and its
+height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} of the sample.
+
+{tables_of_all}
+
+"""
 
 
 def costs() -> str:
-    """Measured over expected, strategy by strategy."""
-    rows = []
-    for name, x in result("cost_model")["results"].items():
+    """Measured over expected, strategy by strategy, where it was measured."""
+    if not (RESULTS / "cost_model.json").exists():
+        return ""
+    costed, rows = result("cost_model"), []
+    for name, x in costed["results"].items():
         ratios = [x["measured over expected"][what] for what in ("epoch", "whole", "memory")]
         cells = [f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios]
         rows.append([name, f"{x['median']['seconds to foretell']:.1f}", *cells])
     head = ["strategy", "to foretell, s", "seconds of an epoch", "the whole run", "memory"]
-    return table(head, rows)
+    return f"""## Is the cost of a run foretold?
+`benchmarks/cost_model.py`: measured over expected, median of {costed["repeats"]} runs and range;
+`ck.expected_cost` asked before each. Memory is what the process grew by, once the libraries were
+loaded.
+
+{table(head, rows)}
+
+"""
 
 
 def spread(values: Sequence[float]) -> str:
@@ -172,8 +193,6 @@ def page() -> str:
     least = min(len(seeds) for seeds in by_size["pretrained"].values())
     held_seeds = list(penalties["seeds"].values())
     before = held_seeds[0]["nothing"]["masked loss before"]
-    rival, costed = result("rivals"), result("cost_model")
-    turns = min(len(x["turns"]) for x in rival["results"].values())
     difference = max(x["largest difference of a loss"] for x in prefixes["results"].values())
     return f"""# Benchmarks
 
@@ -220,22 +239,7 @@ best of three runs. pandas does less: no similarity, no reasons.
 
 {scale()}
 
-## Beside other ways to do the same work
-`benchmarks/rivals.py`: every contestant in a process of its own, in turn, {turns} times; the same
-molecules, weights, batch size, epochs and learning rate, fp32, two threads. Seconds of training,
-validation and the test part's predictions; memory as the process grew by in that time, and its
-height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} of the sample.
-
-{rivals()}
-
-## Is the cost of a run foretold?
-`benchmarks/cost_model.py`: measured over expected, median of {costed["repeats"]} runs and range;
-`ck.expected_cost` asked before each. Memory is what the process grew by, once the libraries were
-loaded.
-
-{costs()}
-
-## What is frozen, computed once
+{rivals()}{costs()}## What is frozen, computed once
 `benchmarks/prefix.py`: the whole of `fit` with `cache="fp32"` and with `cache="off"`, in turn,
 {prefixes["repeats"]} times; seconds of one core, median, {prefixes["molecules"]["train"]} training
 molecules, the bundled encoder of six blocks. A step costs a forward pass below and three above, so
