@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.connection import wait
 
 from coursekit.errors import GradingError
 from coursekit.grading.report import Graded
@@ -89,6 +90,15 @@ def _settle() -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # with the server that it was forked from
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_the_grader, daemon=True).start()
     torch.set_num_threads(1)
+
+
+def _end_with_the_grader() -> None:
+    """A grader that was killed closes no queue: its workers would wait for work for ever."""
+    grader = multiprocessing.parent_process()
+    if grader is not None:
+        wait([grader.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)

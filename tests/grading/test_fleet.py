@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from course import RIGHT, dump, exercises, solved, the_master
 from test_sandbox import LIMITS, sandbox  # noqa: F401
@@ -272,6 +273,7 @@ def test_killed_at_any_moment_and_called_again(
         hand_in(tmp_path, student, HANDED_IN[like][0])
     moments = random.Random(5)
     done: set[str] = set()
+    seen = 0
     for _ in range(3):
         process = grader()
         assert process.stdout is not None
@@ -279,12 +281,16 @@ def test_killed_at_any_moment_and_called_again(
             done.add(line.split(":")[0])
             break
         time.sleep(moments.uniform(0, 1.5))
+        below = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        seen += len(below)
+        assert not psutil.wait_procs(below, timeout=30)[1]  # nobody waits for work for ever
         recorded = {s for s in EIGHT if (places.of(s, "97") / REPORT).is_file()}
         for student in recorded:
             assert json.loads((places.of(student, "97") / REPORT).read_text())["student"] == student
         assert done - {""} <= recorded
+    assert seen
     process = grader()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
