@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -45,9 +46,23 @@ def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
     return kind(iterable, leave=False, disable=not visible(), **options)
 
 
+_silent = 0
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Show nothing of what is trained inside, for trainings that nobody asked to watch."""
+    global _silent
+    _silent += 1
+    try:
+        yield
+    finally:
+        _silent -= 1
+
+
 def visible() -> bool:
     """Whether anybody watches: a terminal, or a notebook."""
-    return first_process() and (sys.stderr.isatty() or in_notebook())
+    return not _silent and first_process() and (sys.stderr.isatty() or in_notebook())
 
 
 def first_process() -> bool:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from coursekit import bars
 from coursekit.bars import track, visible
 
 
@@ -61,3 +62,11 @@ def test_items_are_taken_one_at_a_time() -> None:
     progress = track(endless, "endless")
     assert [next(progress) for _ in range(3)] == [1, 2, 3]
     assert len(taken) == 3
+
+
+def test_silence_hides_what_nobody_asked_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars, "in_notebook", lambda: True)
+    assert bars.visible()
+    with bars.silence(), bars.silence():
+        assert not bars.visible()
+    assert bars.visible()

@@ -18,6 +18,7 @@ from coursekit.data.variants import variant_of
 from coursekit.errors import CourseKitError, ScoreError
 from coursekit.evaluation.metrics import METRICS, score_predictions
 from coursekit.runs import Run
+from coursekit.runs.bundled import bundled_names, bundled_run
 
 TABLE_TOLERANCE = 0.002  # a table that was rounded to three digits, or to two with luck, is right
 
@@ -131,6 +132,20 @@ def judged(name: str, run: Any, part: str = "test") -> dict[str, float]:
             f"{len(known):,} molecules are not among them; fit it again on the task as it is."
         )
     return _four(merged.assign(part=part), part)
+
+
+def is_bundled(run: Run) -> bool:
+    """Whether a run is one of those that come with the course, by its predictions."""
+    own = run.predictions.sort_values(["part", "molecule_id"])["score"].to_numpy()
+    for name, seeds in bundled_names().items():
+        for seed in seeds:
+            kept = bundled_run(name, seed)
+            if kept.strategy.get("strategy") != run.strategy.get("strategy"):
+                break
+            known = kept.predictions.sort_values(["part", "molecule_id"])["score"].to_numpy()
+            if known.shape == own.shape and np.array_equal(known, own):
+                return True
+    return False
 
 
 def table_agrees(name: str, table: Any, rows: dict[str, dict[str, float]]) -> None:

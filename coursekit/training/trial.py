@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coursekit import bars
 from coursekit.errors import CourseKitError, TrainingError
 from coursekit.runs import Run
 from coursekit.training.strategies import FinetuneStrategy, rebuild
@@ -222,7 +223,7 @@ def _fit_findings(
             ends.append((row, _weights(model)))
 
     before = _weights(model)
-    with _modes(model) as modes:
+    with _modes(model) as modes, bars.silence():
         run = strategy.fit(model, task, epochs=epochs, seed=1, tracker=watch)
     counted = len(ends) == plan.epochs == epochs
     yield Finding(

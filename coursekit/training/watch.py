@@ -47,5 +47,5 @@ def watch(session: Session) -> Watcher:
         return RunBar(session.name, epochs * steps, session.at.step)
     from coursekit.lessons.live import LiveView  # on demand: a run that shows itself
 
-    names = [phase.name for phase in session.plan.phases]
+    names = [phase.name or f"phase {n}" for n, phase in enumerate(session.plan.phases)]
     return LiveView(session.name, epochs, steps, names, session.journal.rows)
