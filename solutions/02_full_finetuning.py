@@ -50,11 +50,9 @@ shuffled = task.train.sample(frac=1, random_state=0)
 batches = []
 for start in range(0, min(640, len(shuffled)), 32):
     rows = shuffled[start : start + 32]
-    tokens = model.tokenizer(list(rows["smiles"]), padding=True, return_tensors="pt").to(
-        model.device
-    )
+    fed = model.tokenizer(list(rows["smiles"]), padding=True, return_tensors="pt").to(model.device)
     labels = torch.tensor(rows["label"].to_numpy(), dtype=torch.float32, device=model.device)
-    batches.append((tokens["input_ids"], tokens["attention_mask"], labels))
+    batches.append((fed["input_ids"], fed["attention_mask"], labels))
 
 # %% [markdown]
 # Each batch has `ids` and `mask` of shape (molecules, tokens), and `labels`: 1 for binders.

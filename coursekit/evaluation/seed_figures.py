@@ -40,10 +40,10 @@ def seeds_figure(
         mean = float(np.mean(values))
         axes.plot([mean, mean], [row - 0.3, row + 0.3], color=PALETTE[row % len(PALETTE)])
         axes.scatter(values, [row] * len(values), color=look["color"], marker=look["marker"], s=46)
-        # Above and below in turn, for marks may lie close.
+        # Above and below in turn, then further away, for marks may lie close.
         for place, (value, run) in enumerate(sorted(zip(values, several, strict=True),
                                                     key=lambda pair: pair[0])):  # fmt: skip
-            offset = (0, 9 if place % 2 else -16)
+            offset = (0, (-16, 9, -27, 20)[place % 4])
             axes.annotate(
                 f"seed {run.seed}", (value, row), offset, textcoords="offset points",
                 fontsize=7.5, ha="center",

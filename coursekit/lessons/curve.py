@@ -115,7 +115,14 @@ def _panel(panel: Panel, left: float, width: float) -> list[str]:
             f'<text x="{x:.1f}" y="{_TOP + height + 16}" text-anchor="middle" fill="{GREY}">'
             f"{tick:g}</text>"
         )
-    for x_cut, name in panel.cuts:
+    # Names that would run into each other are numbers; the words below the picture have them all.
+    places = [place(x, low)[0] for x, _ in panel.cuts] + [left + width]
+    narrow = any(
+        6 * len(name) > b - a
+        for (_, name), (a, b) in zip(panel.cuts, pairwise(places), strict=True)
+    )
+    for number, (x_cut, name) in enumerate(panel.cuts, start=1):
+        name = str(number) if narrow else name
         x, _ = place(x_cut, low)
         parts.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_TOP + height}" stroke="{GREY}" '

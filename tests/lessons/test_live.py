@@ -155,3 +155,12 @@ def test_in_a_notebook_a_run_leaves_one_picture_also_when_it_is_stopped() -> Non
         assert "validation AUROC on hard negatives goes from" in pictures[0]
         assert ending in "".join(picture(pictures[0]).itertext())
     assert ran.cells[3].outputs[0].text == "True\n"
+
+
+def test_names_of_phases_do_not_run_into_each_other(view: LiveView) -> None:
+    assert "open block.5" in "".join(picture(view.html("")).itertext())
+    view.phases, view.epochs = [f"open block.{k}" for k in range(8)], 8
+    view.rows = [row | {"phase": row["epoch"]} for row in history(epochs=8)]
+    text = "".join(picture(view.html("")).itertext())
+    assert "open block" not in text
+    assert "Phases: open block.0, open block.1" in view.alt()

@@ -44,3 +44,26 @@ def test_made_again_it_predicts_the_same() -> None:
     merged = now.predictions.merge(kept.predictions, on=["molecule_id", "part"])
     assert len(merged) == len(kept.predictions)
     assert np.abs(merged["score_x"] - merged["score_y"]).max() < 0.02
+
+
+def three(name: str) -> list[ck.Run]:
+    return [ck.bundled_run(name, seed) for seed in range(3)]
+
+
+def test_what_lesson_03_says_of_them_is_so() -> None:
+    """Open is far above frozen; progressive lies a little lower, and three seeds cannot say it."""
+    hard = {
+        name: np.array(
+            [ck.bundled_run(name, s).scores(n_boot=0).auroc_hard.value for s in range(3)]
+        )
+        for name in ("frozen", "fine-tuned", "progressive")
+    }
+    assert min(hard["fine-tuned"].min(), hard["progressive"].min()) > hard["frozen"].max() + 0.1
+    gains = hard["progressive"] - hard["fine-tuned"]
+    assert (gains < 0).all()
+    assert gains.mean() == pytest.approx(-0.012, abs=0.0005)
+    assert np.ptp(hard["progressive"]) == pytest.approx(0.019, abs=0.0005)
+    assert abs(gains.mean()) < 4.303 * gains.std(ddof=1) / 3**0.5
+    for run in three("progressive"):
+        assert any("weights of epoch 7," in note for note in run.notes)
+        assert run.cost["epochs"] == 8
