@@ -466,9 +466,9 @@ ck.check("02.5", how_much_better, worth_it, easy_or_hard, small_set, contrastive
 
 # %% [markdown]
 # ## Before you hand in
-# - [ ] I can say what happens without `zero_grad`, and without `squeeze`.
-# - [ ] I can say why the learning rate is small, and smaller for lower blocks.
-# - [ ] My table has both rows, and I know what its intervals leave out.
+# - I can say what happens without `zero_grad`, and without `squeeze`.
+# - I can say why the learning rate is small, and smaller for lower blocks.
+# - My table has both rows, and I know what its intervals leave out.
 #
 # **Ask your assistant:** "What would you look at first if my validation loss rises from epoch 2 on?" and
 # "How would I tell forgetting from overfitting?" Check its answer against your curve.

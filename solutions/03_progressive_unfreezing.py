@@ -495,9 +495,9 @@ ck.check("03.6", reflection_03)
 
 # %% [markdown]
 # ## Before you hand in
-# - [ ] I can work out the rate of any block from the top's.
-# - [ ] My strategy works on a model of another depth.
-# - [ ] I can say why equal epochs are not a fair comparison, and what seeds add to an interval.
+# - I can work out the rate of any block from the top's.
+# - My strategy works on a model of another depth.
+# - I can say why equal epochs are not a fair comparison, and what seeds add to an interval.
 #
 # **Ask your assistant:** "When does gradual unfreezing help a transformer, and who measured it?" and "Why
 # might the top layers of an encoder be worth initializing anew?" Look whether its sources say so.
