@@ -25,6 +25,11 @@ from coursekit.grading import namespaces
 from coursekit.grading.sandbox import NO_THREAD
 
 UID = 65534
+_LIBRARIES = (
+    "torch", "transformers", "pandas", "matplotlib.pyplot", "ipywidgets", "scipy.stats",
+    "sklearn.ensemble", "sklearn.linear_model", "sklearn.metrics", "sklearn.preprocessing",
+    "rdkit.Chem.AllChem", "rdkit.Chem.Draw", "IPython.core.interactiveshell",
+)  # fmt: skip
 _NOT_IN_ADVANCE = ("__main__", "matplotlib_inline")  # the latter ties itself to a running shell
 
 
@@ -71,8 +76,13 @@ def _load() -> None:
     Raises:
         RuntimeError: this process has other threads than the one that forks.
     """
+    import coursekit as ck
     from coursekit.data import task
 
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    for name in ck.__all__:
+        getattr(ck, name)
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
@@ -94,17 +104,12 @@ def _load() -> None:
 
 
 def _lesson_begins() -> tuple[list[str], Mapping[Any, Any]]:
-    import coursekit as ck
     from coursekit.data import task
     from coursekit.grading.inside import shell
 
-    for name in ck.__all__:
-        getattr(ck, name)
     running = shell(lambda message: None)
     running.run_cell(
-        "import coursekit as ck, matplotlib.pyplot as plt, numpy as np, pandas as pd\n"
-        "import sklearn.ensemble, sklearn.linear_model, sklearn.metrics, sklearn.preprocessing\n"
-        "import rdkit.Chem.AllChem, rdkit.Chem.Draw, torch, scipy.stats, ipywidgets\n"
+        "import coursekit as ck, matplotlib.pyplot as plt\n"
         "task = ck.load_task()\n"
         "model = ck.load_classifier('coursekit-mini')\n"
         "ids = model.tokenizer(['CCO'], return_tensors='pt', padding=True)\n"
