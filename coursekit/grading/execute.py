@@ -144,8 +144,8 @@ class _Attempt:
         self.cells, self.sandbox, self.limits, self.left = cells, sandbox, limits, left
         self.seconds = 0.0
         self.result = Execution({cell.number: CellRun(cell.number) for cell in cells})
-        self._order = [cell.number for cell in cells]
         self._now: CellRun | None = None
+        self._last: CellRun | None = None
         self._began = 0.0
         self._lines = Lines()
         self._received = self._garbage = 0
@@ -225,7 +225,8 @@ class _Attempt:
         if kind == "begin":
             run = self.result.cells.get(found["cell"])
             if run is not None and run.state == "not run":
-                self._now, self._began = run, time.monotonic()
+                self._now = self._last = run
+                self._began = time.monotonic()
         elif kind == "done":
             self._done = True
         elif self._now is None:
@@ -307,21 +308,21 @@ class _Attempt:
             self._stopped = f"it made more than {MAX_FILES:,} files"
 
     def _close(self, status: int) -> None:
-        """Give the cell in hand its end; a sandbox that did not start at all is an error."""
-        finished = self._done and self._now is None
-        if not finished and self._now is None and not self._stopped:
-            left = [n for n in self._order if self.result.cells[n].state == "not run"]
-            if len(left) == len(self._order) and left:
+        """Give the cell that ended the process its end; one that did not start is an error."""
+        fallen = self._now
+        if fallen is not None:
+            fallen.seconds = time.monotonic() - self._began
+        elif not self._done and self.seconds < self.left:
+            if self._last is None and self.cells:
                 said = self._warnings.decode("utf-8", "replace").strip().splitlines()
                 raise GradingError(
-                    f"the sandbox could not start (status {status}): {' '.join(said[-3:])[:500]}"
+                    f"the sandbox could not start ({self._stopped or f'status {status}'}): "
+                    f"{' '.join(said[-3:])[:500]}"
                 )
-            if left:  # it ended between two cells: a thread of an earlier one
-                self._now = self.result.cells[left[0]]
-        if self._now is not None:
-            self._now.state = "ended"
-            self._now.seconds = time.monotonic() - self._began
-            self._now.why = self._stopped or f"the process ended ({_status(status)})"
+            fallen = self._last  # between two cells: by what an earlier one left behind
+        if fallen is not None:
+            fallen.state = "ended"
+            fallen.why = self._stopped or f"the process ended ({_status(status)})"
 
 
 def _status(code: int) -> str:

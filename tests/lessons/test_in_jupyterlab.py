@@ -130,7 +130,7 @@ def test_a_student_does_a_lesson_and_finds_it_again(page: Any, tmp_path: Path) -
         lab.save()
         set_setting(address, THEME, {"theme": "JupyterLab Dark"})
         lab = Notebook(page, address, "lesson.ipynb")  # the kernel runs on, and so do controls
-        page.get_by_label("Threshold").wait_for()
+        lab.cell(threshold).get_by_label("Threshold").wait_for()
         picture_of(lab, threshold, "threshold-dark")
         picture_of(lab, strategy, "strategy-dark")
 
@@ -159,7 +159,7 @@ def use_widgets(lab: Notebook, last: int) -> tuple[int, int]:
     shown = lab.output(threshold).nth(1)
     said = r"Scores from (\S+) on"
     before = number_in(shown.inner_text(), said)
-    field = page.get_by_label("Threshold")
+    field = lab.cell(threshold).get_by_label("Threshold")
     field.focus()
     page.keyboard.press("ArrowUp")
     lab.wait_for(lambda: number_in(shown.inner_text(), said) > before, "a higher threshold")
@@ -179,12 +179,12 @@ def use_widgets(lab: Notebook, last: int) -> tuple[int, int]:
     strategy = lab.add_below(threshold, EXPLORERS[1].strip())
     shown = lab.output(strategy).nth(1)
     lab.wait_for(lambda: "more memory" in shown.inner_text(), "a measured cost")
-    choose_next(page, "Strategy")
+    choose_next(lab, strategy, "Strategy")
     lab.wait_for(lambda: "ck.PartialFinetune()" in shown.inner_text(), "another strategy")
-    choose_next(page, "Blocks that train")
+    choose_next(lab, strategy, "Blocks that train")
     lab.wait_for(lambda: "ck.PartialFinetune(blocks=3)" in shown.inner_text(), "three blocks")
     assert "not measured yet" in shown.inner_text()
-    page.get_by_role("button", name="Measure time and memory").click()
+    lab.cell(strategy).get_by_role("button", name="Measure time and memory").click()
     lab.wait_for(lambda: "more memory" in shown.inner_text(), "another measured cost")
     picture_of(lab, strategy, "strategy-light")
     value = lab.add_below(strategy, "print(planned.strategy.blocks, explorer.threshold)")
@@ -197,11 +197,11 @@ def use_widgets(lab: Notebook, last: int) -> tuple[int, int]:
     return threshold, strategy
 
 
-def choose_next(page: Any, label: str) -> None:
+def choose_next(lab: Notebook, index: int, label: str) -> None:
     """The next one of a list. JupyterLab keeps arrow keys for itself until the list is open."""
-    page.get_by_label(label).focus()
+    lab.cell(index).get_by_label(label).focus()
     for key in ("Space", "ArrowDown", "Enter"):
-        page.keyboard.press(key)
+        lab.page.keyboard.press(key)
 
 
 def looks_the_same_untrusted(lab: Notebook, threshold: int) -> None:

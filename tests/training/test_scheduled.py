@@ -460,7 +460,8 @@ def test_a_schedule_of_a_hundred_phases_is_recorded(task, make_model):
     strategy = ScheduledFinetune(schedule, lr=1e-3, batch_size=32, patience=None)
     run = strategy.fit(model, task, epochs=3)
     assert run.cost["epochs"] == 55
-    assert len(run.history.columns) == 9 + 55
+    assert sum(name.startswith("learning_rate.") for name in run.history) == 55
+    assert len(run.history.columns) <= 200
     again = Run.from_record(json.loads(json.dumps(run.record())))
     assert rebuild(dict(again.strategy)) == strategy
     assert len(run.notes) == 100  # what a record takes
