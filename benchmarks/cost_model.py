@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -96,10 +97,10 @@ def main() -> None:
     for _ in range(arguments.repeats):
         for name, found in turns.items():
             command = [sys.executable, __file__, "--one", name, "--share", str(arguments.share)]
-            # Vectors that an earlier turn has kept would be met again.
-            kept = HERE / "scratch" / f"cost-{len(found)}"
-            environment = {**os.environ, "COURSEKIT_CACHE": str(kept)}
-            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            # Vectors that an earlier strategy, turn or benchmark has kept would be met again.
+            with tempfile.TemporaryDirectory() as nothing:
+                environment = {**os.environ, "COURSEKIT_CACHE": nothing}
+                done = subprocess.run(command, capture_output=True, text=True, env=environment)
             lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
             if not lines:
                 raise SystemExit(done.stderr[-3000:])

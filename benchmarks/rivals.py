@@ -19,6 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -51,7 +52,14 @@ WORKS: dict[str, dict[str, tuple[str, str]]] = {
 EPOCHS = {"full fine-tuning, 3 epochs": 3, "embeddings": 0, "progressive, six phases": 6}
 BLOCKS_NEEDED = {"progressive, six phases": 5}
 ENCODERS = {"coursekit-mini": 6, "ChemBERTa-77M's shape": 3}  # and their blocks
-PACKAGES = ("torch", "transformers", "accelerate", "lightning", "finetuning-scheduler")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "lightning",
+    "finetuning-scheduler",
+    "sentence-transformers",
+)
 
 
 def encoder(name: str) -> str:
@@ -96,7 +104,10 @@ def started(file: str, function: str, encoder: str, epochs: int, share: float) -
     """The same in a process of its own."""
     command = [sys.executable, __file__, "--one", file, function, encoder, str(epochs), str(share)]
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    # Ours would meet the vectors of a frozen encoder that an earlier turn has kept.
+    with tempfile.TemporaryDirectory() as nothing:
+        environment["COURSEKIT_CACHE"] = nothing
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not lines:
         raise SystemExit(f"{file}.{function} failed:\n{done.stderr[-3000:]}")
