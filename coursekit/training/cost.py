@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -37,7 +37,8 @@ class ExpectedCost:
         training: seconds of training, as ``run.cost["seconds"]`` counts them.
         total: seconds of the whole run: validation, predictions and what is forgotten as well.
         memory: MB that training adds at its height, counted: what graphs keep, gradients, the
-            optimizer's moments, the best epoch's weights. A process grows by more than that.
+            optimizer's moments, averages and anchors, the best epoch's weights, and the states
+            that frozen blocks leave. A process grows by more than that.
         device: that it was measured on.
     """
 
@@ -93,6 +94,8 @@ def expected_cost(
     rates = measured.reindex(range(len(phases))).interpolate()
     train, valid, test = (len(task.part(p)) for p in ("train", "valid", "test"))
     lengths = pd.Series([phase.epochs or 0 for phase in phases])
+    tokens = session.lengths.mean() * (train + valid)  # whose states are kept
+    memory = rates["memory"] + (rates["states"] * tokens).clip(upper=session.prefix.budget)
     training = rates["step"] * train  # seconds an epoch
     scoring = rates["score"] * valid
     filled = measured["fill"].max() * train  # training counts this pass as its own
@@ -103,7 +106,7 @@ def expected_cost(
             "name": [phase.name for phase in phases],
             "epochs": lengths,
             "seconds per epoch": training + scoring,
-            "memory, MB": rates["memory"] / 2**20,
+            "memory, MB": memory / 2**20,
         }
     )
     whole = float((training * lengths).sum() + filled)
@@ -141,7 +144,7 @@ def _around(session: Session) -> float:
 
 
 def _phase(session: Session, number: int) -> dict[str, float]:
-    """Seconds per molecule in steps, in validation and in the pass below; bytes of memory."""
+    """Seconds a molecule in steps, in validation, in the pass below; bytes, and those a token."""
     model, at = session.model, session.at
     at.phase = number
     session.optimizer = session.optimizer_of(number)
@@ -160,21 +163,28 @@ def _phase(session: Session, number: int) -> dict[str, float]:
     began = _now(model)
     session.predict(valid)
     scored = (_now(model) - began) / len(valid)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    moments = sum(
-        value.numel() * value.element_size()
+    trained = (p for p in model.parameters() if p.requires_grad)
+    moments = _bytes(
+        value
         for state in session.optimizer.state.values()
         for value in state.values()
         if isinstance(value, torch.Tensor)
     )
-    best = sum(v.numel() * v.element_size() for v in model.state_dict().values())
-    gradients = sum(p.numel() * p.element_size() for p in trained)
+    if session.rates is not None:  # a schedule goes back to the best epoch's as well
+        moments *= 2
+    held = _bytes(session.average.values.values()) + _bytes(session.retention.tensors().values())
+    weights = _bytes(trained) + _bytes(model.state_dict().values())  # gradients; the best epoch's
     return {
         "step": stepped,
         "score": scored,
         "fill": session.below.seconds / len(session.lengths),
-        "memory": float(kept["bytes"] + moments + gradients + best),
+        "memory": float(kept["bytes"] + moments + held + weights),
+        "states": float(session.prefix.per_token),
     }
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 @contextmanager

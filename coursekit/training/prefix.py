@@ -78,6 +78,9 @@ class Prefix:
         folder: for what does not fit into memory; the cache folder by default.
         note: called with a sentence for the run's notes, and a detail.
 
+    Attributes:
+        budget: bytes of memory for states; what goes beyond is in files.
+
     Raises:
         TrainingError: if COURSEKIT_CACHE_MEMORY is not a number of MiB.
     """
@@ -95,7 +98,7 @@ class Prefix:
         self.model, self.cache, self.precision = model, cache, precision
         self.dtype = "fp32" if cache in ("auto", "off") else cache
         self._folder, self._note = folder, note
-        self._budget = _budget()
+        self.budget = _budget()
         self._depths = [
             frozen_depth(
                 model,
@@ -138,6 +141,12 @@ class Prefix:
             alive = {digests[depth] for depth in self._ahead | {self._depth}}
             for key in [k for k in self._kept if k.split()[0] not in alive]:
                 self._kept.pop(key).close()
+
+    @property
+    def per_token(self) -> int:
+        """Bytes that a token's states take in this phase, for it and for those to come."""
+        depths = (self._ahead | {self._depth}) - {0, len(self.model.blocks)}
+        return len(depths) * size_of(np.ones(1, dtype=np.int64), self.model.width, self.dtype)
 
     def only_pooled(self) -> None:
         """Keep no states from the next phase on: a few steps do not pay for a pass over all."""
@@ -225,7 +234,7 @@ class Prefix:
     def _keep(self, tokens: list[np.ndarray], keys: Mapping[int, str], whole: bool) -> np.ndarray:
         lengths = np.array([len(t) for t in tokens])
         size = size_of(lengths, self.model.width, self.dtype)
-        memory = self._budget - sum(states.in_memory for states in self._kept.values())
+        memory = self.budget - sum(states.in_memory for states in self._kept.values())
         stores: dict[int, Ragged] = {}
 
         def add(rows: np.ndarray, mask: torch.Tensor) -> None:

@@ -9,11 +9,14 @@ import pytest
 import torch
 from tiny import EPOCHS, STRATEGIES
 
+from coursekit.data.batches import encode
 from coursekit.errors import TrainingError
 from coursekit.training import (
     EWC,
+    L2SP,
     FullFinetune,
     HeadOnlyFinetune,
+    PartialFinetune,
     ProgressiveUnfreeze,
     ScheduledFinetune,
     cost,
@@ -65,6 +68,35 @@ def test_memory_is_what_graphs_optimizer_and_best_weights_hold(task, make_model)
     best = sum(v.numel() * v.element_size() for v in model.state_dict().values())
     held = best + head * 4 + 2 * head * 4  # best weights, gradients, two moments
     assert held < found < held + 20_000
+
+
+def test_kept_states_are_part_of_memory(task, make_model, monkeypatch):
+    """One vector per token of the train and the valid part at each depth that is kept."""
+    model = make_model()
+    parts = list(task.train["smiles"]), list(task.valid["smiles"])
+    tokens = sum(len(t) for part in parts for t in encode(model.tokenizer, part))
+
+    def more(strategy):
+        kept, none = (
+            expected_cost(replace(strategy, cache=cache, batch_size=54), model, task, 3).table
+            for cache in ("fp32", "off")
+        )
+        return (kept["memory, MB"] - none["memory, MB"]) * 2**20 / (tokens * model.width * 4)
+
+    # The head's phase keeps what two blocks and what one block leave, for those that open later.
+    assert more(ProgressiveUnfreeze()).tolist() == pytest.approx([2, 2, 1], abs=0.1)
+    monkeypatch.setenv("COURSEKIT_CACHE_MEMORY", "0")
+    assert more(PartialFinetune(blocks=2)).item() < 0.1
+
+
+def test_averages_and_anchors_are_part_of_memory(task, make_model):
+    model = make_model()
+    plain = expected_cost(FULL, model, task).memory
+    encoder = sum(p.numel() for p in model.encoder.parameters()) * 4 / 2**20
+    averaged = expected_cost(replace(FULL, ema=0.9), model, task).memory
+    assert averaged - plain == pytest.approx(model.count() * 4 / 2**20, rel=0.02)
+    held = expected_cost(replace(FULL, penalties=(L2SP(1.0),)), model, task).memory
+    assert held - plain == pytest.approx(encoder, rel=0.1)
 
 
 def test_what_saves_memory_is_foretold(task, make_model):
