@@ -3,8 +3,9 @@
     python benchmarks/cost_model.py [--share 0.3] [--repeats 3]
 
 Each strategy is foretold and then run, in a process of its own and several times, on a share of
-the bundled sample. Measured memory is how far the process grew during the run, at its height.
-Results go to ``benchmarks/results/cost_model.json``.
+the bundled sample, with the bundled encoder and one of another size. Measured memory is how far
+the process grew during the run, at its height. Results go to
+``benchmarks/results/cost_model.json``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from contestants.work import Work, memory, reset_peak
+from contestants.work import ENCODERS, Work, encoder_at, memory, reset_peak
 
 from coursekit.runs import describe_environment
 from coursekit.storage import write_json
@@ -38,32 +39,45 @@ from coursekit.training import (
 
 HERE = Path(__file__).resolve().parent
 MARK = "RESULT "
-# Phases that end by epoch: one that patience ends early is foretold too long, and meant to be.
-OPENED: list[list[str]] = [["head"], ["block.5"], ["block.4", "block.3"], ["block.*", "embeddings"]]
-SCHEDULE = {
-    phase: {"params": names, "max_transition_epoch": 2 * phase + 2}
-    for phase, names in enumerate(OPENED)
-}
-STRATEGIES: dict[str, tuple[FinetuneStrategy, int]] = {
-    "head only": (HeadOnlyFinetune(), 30),
-    "last two blocks": (PartialFinetune(), 3),
-    "LoRA": (LoRAFinetune(), 2),
-    "full": (FullFinetune(), 2),
-    "progressive": (ProgressiveUnfreeze(), 8),
-    "scheduled": (ScheduledFinetune(SCHEDULE, lr=1e-3, patience=None), 8),
+# Epochs by strategy: a run should last some seconds.
+EPOCHS = {
+    "head only": 30,
+    "last two blocks": 3,
+    "LoRA": 2,
+    "full": 2,
+    "progressive": 8,
+    "scheduled": 8,
 }
 
 
-def one(name: str, share: float) -> dict[str, float]:
+def strategies(blocks: int) -> dict[str, FinetuneStrategy]:
+    """One of each kind for an encoder of so many blocks."""
+    last = blocks - 1
+    # Phases that end by epoch: one that patience ends early is foretold too long, and meant to be.
+    opened = [["head"], [f"block.{last}"], [f"block.{last - 1}"], ["block.*", "embeddings"]]
+    schedule = {
+        n: {"params": names, "max_transition_epoch": 2 * n + 2} for n, names in enumerate(opened)
+    }
+    return {
+        "head only": HeadOnlyFinetune(),
+        "last two blocks": PartialFinetune(),
+        "LoRA": LoRAFinetune(),
+        "full": FullFinetune(),
+        "progressive": ProgressiveUnfreeze(),
+        "scheduled": ScheduledFinetune(schedule, lr=1e-3, patience=None),
+    }
+
+
+def one(name: str, encoder: str, share: float) -> dict[str, float]:
     """Foretell one strategy and run it, here."""
     warnings.simplefilter("ignore")
-    work = Work("coursekit-mini", 0, share)
+    work = Work(encoder, 0, share)
     model, task = work.model(), work.task()
-    strategy, epochs = STRATEGIES[name]
+    strategy, epochs = strategies(len(model.groups) - 2)[name], EPOCHS[name]
     # Libraries that are loaded late are no memory of the run that is measured.
     import peft  # noqa: F401
 
-    tiny = Work("coursekit-mini", 0, 0.02)
+    tiny = Work(encoder, 0, 0.02)
     FullFinetune().fit(tiny.model(), tiny.task(), epochs=1)
     began = time.perf_counter()
     expected = expected_cost(strategy, model, task, epochs)
@@ -84,40 +98,46 @@ def one(name: str, share: float) -> dict[str, float]:
     }
 
 
+def started(name: str, encoder: str, share: float) -> dict[str, Any]:
+    """The same in a process of its own."""
+    command = [sys.executable, __file__, "--one", name, encoder_at(encoder), "--share", str(share)]
+    # Vectors that an earlier strategy, turn or benchmark has kept would be met again.
+    with tempfile.TemporaryDirectory() as nothing:
+        environment = {**os.environ, "COURSEKIT_CACHE": nothing, "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if not lines:
+        raise SystemExit(done.stderr[-3000:])
+    return dict(json.loads(lines[-1].removeprefix(MARK)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=0.3)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--one", choices=STRATEGIES, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(MARK + json.dumps(one(arguments.one, arguments.share)), flush=True)
+        print(MARK + json.dumps(one(*arguments.one, arguments.share)), flush=True)
         return
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in STRATEGIES}
-    for _ in range(arguments.repeats):
+    results: dict[str, Any] = {}
+    for encoder in ENCODERS:
+        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in EPOCHS}
+        for _ in range(arguments.repeats):
+            for name, found in turns.items():
+                found.append(started(name, encoder, arguments.share))
         for name, found in turns.items():
-            command = [sys.executable, __file__, "--one", name, "--share", str(arguments.share)]
-            # Vectors that an earlier strategy, turn or benchmark has kept would be met again.
-            with tempfile.TemporaryDirectory() as nothing:
-                environment = {**os.environ, "COURSEKIT_CACHE": nothing}
-                done = subprocess.run(command, capture_output=True, text=True, env=environment)
-            lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
-            if not lines:
-                raise SystemExit(done.stderr[-3000:])
-            found.append(json.loads(lines[-1].removeprefix(MARK)))
-    results = {}
-    for name, found in turns.items():
-        middle = {key: round(statistics.median(x[key] for x in found), 2) for key in found[0]}
-        ratios = {
-            what: [round(x[f"measured {what}"] / x[f"expected {what}"], 3) for x in found]
-            for what in ("epoch", "whole", "memory")
-        }
-        results[name] = {"median": middle, "measured over expected": ratios}
-        print(name, middle, ratios, flush=True)
+            middle = {key: round(statistics.median(x[key] for x in found), 2) for key in found[0]}
+            ratios = {
+                what: [round(x[f"measured {what}"] / x[f"expected {what}"], 3) for x in found]
+                for what in ("epoch", "whole", "memory")
+            }
+            results[f"{name}; {encoder}"] = {"median": middle, "measured over expected": ratios}
+            print(name, encoder, middle, ratios, flush=True)
     write_json(
         HERE / "results" / "cost_model.json",
         {
-            "what": "coursekit-mini; seconds, and MB that the process grew by",
+            "what": "seconds, and MB that the process grew by",
             "share of the sample": arguments.share,
             "repeats": arguments.repeats,
             "environment": {**describe_environment("fp32"), "cores": os.cpu_count()},

@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+from contestants.work import ENCODERS, encoder_at
 
 from coursekit.runs import describe_environment
 from coursekit.storage import write_json
@@ -51,7 +51,6 @@ WORKS: dict[str, dict[str, tuple[str, str]]] = {
 }
 EPOCHS = {"full fine-tuning, 3 epochs": 3, "embeddings": 0, "progressive, six phases": 6}
 BLOCKS_NEEDED = {"progressive, six phases": 5}
-ENCODERS = {"coursekit-mini": 6, "ChemBERTa-77M's shape": 3}  # and their blocks
 PACKAGES = (
     "torch",
     "transformers",
@@ -60,33 +59,6 @@ PACKAGES = (
     "finetuning-scheduler",
     "sentence-transformers",
 )
-
-
-def encoder(name: str) -> str:
-    """The bundled encoder's name, or a folder with a random one of ChemBERTa-77M-MLM's shape."""
-    if name == "coursekit-mini":
-        return name
-    folder = HERE / "scratch" / "chemberta-77m-shape"
-    if not (folder / "config.json").exists():
-        from transformers import AutoTokenizer, RobertaConfig, RobertaModel
-
-        from coursekit.data.paths import bundled
-
-        tokenizer = AutoTokenizer.from_pretrained(bundled("coursekit-mini"))
-        torch.manual_seed(0)
-        config = RobertaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=384,
-            num_hidden_layers=3,
-            num_attention_heads=12,
-            intermediate_size=464,
-            max_position_embeddings=515,
-            type_vocab_size=1,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        tokenizer.save_pretrained(folder)
-        RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return str(folder)
 
 
 def contest(file: str, function: str, encoder: str, epochs: int, share: float) -> None:
@@ -166,7 +138,7 @@ def main() -> None:
             title = f"{work}; {encoder_name}"
             if blocks < BLOCKS_NEEDED.get(work, 0) or (arguments.only or "") not in title:
                 continue
-            where, turns = encoder(encoder_name), []
+            where, turns = encoder_at(encoder_name), []
             for turn in range(arguments.repeats):
                 found = {}
                 # Turn about: whoever runs first may meet a cooler processor.

@@ -127,6 +127,34 @@ height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} o
 """
 
 
+def goes_to() -> str:
+    """What the seconds of fine-tuning go to, where it was measured."""
+    if not (RESULTS / "profile_steps.json").exists():
+        return ""
+    profiled = result("profile_steps")
+    found = list(profiled["results"].values())
+    kinds = sorted(
+        {k for x in found for k in x["shares"]}, key=lambda k: -found[0]["shares"].get(k, 0)
+    )
+    rows = [[kind, *(f"{x['shares'].get(kind, 0):.0%}" for x in found)] for kind in kinds]
+    of_peak = "share of the matmul peak"
+    rows.append([of_peak, *(f"{x[of_peak]:.0%}" for x in found)])
+    more = "; ".join(
+        f"{name}: {x['padding of random batches'] - 1:.0%}"
+        for name, x in profiled["results"].items()
+    )
+    return f"""## What the time goes to
+`benchmarks/profile_steps.py`: full fine-tuning as above, operator by operator. The processor's best
+matrix product does {profiled["matmul peak, GFLOP/s"]:,.0f} billion operations a second; the last
+row is the whole run's rate, all but matrix products counted as nothing. Batches drawn at random and
+padded to their longest hold more tokens than there are, by so much: {more}. This kit leaves that
+out, and beyond it the matrix products are the same for everybody.
+
+{table(["", *profiled["results"]], rows)}
+
+"""
+
+
 def costs() -> str:
     """Measured over expected, strategy by strategy, where it was measured."""
     if not (RESULTS / "cost_model.json").exists():
@@ -239,7 +267,7 @@ best of three runs. pandas does less: no similarity, no reasons.
 
 {scale()}
 
-{rivals()}{costs()}## What is frozen, computed once
+{rivals()}{goes_to()}{costs()}## What is frozen, computed once
 `benchmarks/prefix.py`: the whole of `fit` with `cache="fp32"` and with `cache="off"`, in turn,
 {prefixes["repeats"]} times; seconds of one core, median, {prefixes["molecules"]["train"]} training
 molecules, the bundled encoder of six blocks. A step costs a forward pass below and three above, so

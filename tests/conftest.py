@@ -17,6 +17,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: none is left for the end, where others would wait for it."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def _shared(name: str) -> Path:
     folder = Path(os.environ.get("COURSEKIT_SHARED", ROOT.parent / "shared")) / "data" / name
     if not folder.is_dir():

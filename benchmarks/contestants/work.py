@@ -24,6 +24,8 @@ from coursekit.models.classifier import Classifier
 BATCH = 32
 LR = 1e-3
 SEED = 0
+SCRATCH = Path(__file__).resolve().parent.parent / "scratch"
+ENCODERS = {"coursekit-mini": 6, "ChemBERTa-77M's shape": 3}  # and their blocks
 
 
 @dataclass
@@ -65,6 +67,33 @@ class Work:
         self.seconds = time.perf_counter() - began
         self.peak_mb = memory("VmHWM")
         self.grown_mb = self.peak_mb - before
+
+
+def encoder_at(name: str) -> str:
+    """The bundled encoder's name, or a folder with a random one of ChemBERTa-77M-MLM's shape."""
+    if name == "coursekit-mini":
+        return name
+    folder = SCRATCH / "chemberta-77m-shape"
+    if not (folder / "config.json").exists():
+        from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+        from coursekit.data.paths import bundled
+
+        tokenizer = AutoTokenizer.from_pretrained(bundled("coursekit-mini"))
+        torch.manual_seed(0)
+        config = RobertaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=384,
+            num_hidden_layers=3,
+            num_attention_heads=12,
+            intermediate_size=464,
+            max_position_embeddings=515,
+            type_vocab_size=1,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        tokenizer.save_pretrained(folder)
+        RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return str(folder)
 
 
 def memory(what: str) -> float:

@@ -164,9 +164,11 @@ CASES: dict[str, Case] = {
     "below zero": Case(attack("", {"97.1": "# 97.1\nmean = -1e9", "97.2": "# 97.2\nvalue = -1"}), 0),
     "above the most": Case(attack("", {"97.1": "# 97.1\nmean = 1000", "97.2": "# 97.2\nvalue = 1000.0"}), 0),
     "gradebook sought": Case(attack(
-        "import os, sqlite3\nfor top in ('/home', '/student', '/tmp', '.'):\n    for d, _, f in os.walk(top):\n"
-        "        for n in f:\n            if n == 'gradebook.db': sqlite3.connect(os.path.join(d, n)).execute("
-        "'update grade set manual_score = 5')\nprint('the search', 'is over')"), 0, word="the search is over"),
+        "import contextlib, os, sqlite3\nfor top in ('/home', '/student', '/tmp', '.'):\n    for d, _, f in os.walk(top):\n"
+        "        for n in f:\n            if n == 'gradebook.db':\n"
+        "                with contextlib.suppress(sqlite3.Error):\n"  # nbgrader's own tests have one
+        "                    with sqlite3.connect(os.path.join(d, n)) as base:\n"
+        "                        base.execute('update grade set manual_score = 5')\nprint('the search', 'is over')"), 0, word="the search is over"),
     "startup file": Case(harmless(
         "from pathlib import Path\np = Path('~/.ipython/profile_default/startup/x.py').expanduser()\n"
         "p.parent.mkdir(parents=True, exist_ok=True)\np.write_text('raise SystemExit')"), 7),
