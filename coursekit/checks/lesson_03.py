@@ -17,7 +17,7 @@ from coursekit.evaluation.metrics import METRICS
 from coursekit.runs import Run
 from coursekit.runs.bundled import bundled_run
 from coursekit.training import try_strategy
-from coursekit.training.strategies import FinetuneStrategy
+from coursekit.training.strategy import FinetuneStrategy
 from coursekit.training.trial import BLOCKS, EPOCHS
 from coursekit.training.trial_parts import tiny_model
 

@@ -23,7 +23,7 @@ from coursekit.runs import Run
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
-    from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.strategy import FinetuneStrategy
 
 HEAD_SEEDS = 64
 """Seeds of the head's first weights that are tried: a record has their digest and not the seed."""
@@ -96,7 +96,7 @@ def rebuilt(run: Run, device: str | None = None) -> tuple[FinetuneStrategy, Clas
         GradingError: the record does not lead to them.
     """
     from coursekit.models import load_classifier
-    from coursekit.training.strategies import FinetuneStrategy, rebuild
+    from coursekit.training.strategy import FinetuneStrategy, rebuild
 
     described = dict(run.strategy)
     name, encoder = described.get("strategy"), described.get("encoder")

@@ -9,14 +9,13 @@ from coursekit.training.phases import Phase
 from coursekit.training.plan import Plan
 from coursekit.training.scheduled import ScheduledFinetune
 from coursekit.training.strategies import (
-    FinetuneStrategy,
     FullFinetune,
     HeadOnlyFinetune,
     LoRAFinetune,
     PartialFinetune,
     ProgressiveUnfreeze,
-    rebuild,
 )
+from coursekit.training.strategy import FinetuneStrategy, rebuild
 from coursekit.training.trial import try_strategy
 
 __all__ = [

@@ -25,7 +25,7 @@ from coursekit.training.measured import (
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
-    from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.strategy import FinetuneStrategy
 
 COLUMNS = ("epochs", "minutes", "memory, MB", "fits", "hard AUROC", "lowest", "highest")
 
@@ -123,6 +123,9 @@ def recommend(
         heldout: molecules held out of the encoder's pretraining, to compare with; those of
             the bundled encoder are known.
         seed: of the molecules that are measured on.
+
+    Returns:
+        The strategy and its epochs, with the reasons, the costs here and what is not known.
 
     Raises:
         TrainingError: no training molecules, or a budget that is no positive number.

@@ -12,7 +12,8 @@ from coursekit.errors import TrainingError
 from coursekit.models.classifier import seeded
 from coursekit.training.contrast import Contrastive
 from coursekit.training.phases import Phase
-from coursekit.training.strategies import FinetuneStrategy, layered, whole_from
+from coursekit.training.strategies import layered
+from coursekit.training.strategy import FinetuneStrategy, whole_from
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier

@@ -20,7 +20,7 @@ from coursekit.training.step import step
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
-    from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.strategy import FinetuneStrategy
 
 STEPS = 3  # timed in each phase that is measured, after one that is not
 MEASURED = 6  # phases at most; those between two measured ones are taken from them

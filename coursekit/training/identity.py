@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.models.classifier import Classifier
     from coursekit.training.phases import Phase, Plan
-    from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.strategy import FinetuneStrategy
 
 
 def identity_of(

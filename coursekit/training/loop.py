@@ -25,7 +25,7 @@ from coursekit.training.watch import watch
 if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.models.classifier import Classifier
-    from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.strategy import FinetuneStrategy
 
 
 def train(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.evaluation.picture import Picture
     from coursekit.models.classifier import Classifier
-    from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.strategy import FinetuneStrategy
 
 MEMORY = 0.9  # share of the smoothed loss that stays from step to step
 DIVERGED = 1.3  # times the highest smoothed loss of the first steps
@@ -124,6 +124,9 @@ def find_learning_rate(
         steps: of each sweep.
         sweeps: how many.
         seed: of the order of molecules and of dropout.
+
+    Returns:
+        Losses by learning rate, and the rate suggested by each sweep; it shows and draws itself.
 
     Raises:
         TrainingError: if the range, a number of steps or the task leaves nothing to do.

@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 
 from coursekit.training.strategies import (
-    FinetuneStrategy,
     FullFinetune,
     HeadOnlyFinetune,
     LoRAFinetune,
     PartialFinetune,
     ProgressiveUnfreeze,
 )
+from coursekit.training.strategy import FinetuneStrategy
 
 FILE = Path(__file__).with_name("measured.json")
 STEPS = 180  # of the optimizer, with 32 molecules each, whatever the number of molecules

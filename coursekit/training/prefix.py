@@ -35,7 +35,7 @@ from coursekit.training.ragged import Ragged, size_of
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
     from coursekit.training.plan import Plan
-    from coursekit.training.strategies import Cache
+    from coursekit.training.strategy import Cache
 
 BUDGET = "COURSEKIT_CACHE_MEMORY"
 

@@ -21,7 +21,7 @@ from coursekit.training.schedule_format import (
     check_scheduler,
 )
 from coursekit.training.schedule_match import cut, match
-from coursekit.training.strategies import FinetuneStrategy, whole_from
+from coursekit.training.strategy import FinetuneStrategy, whole_from
 from coursekit.training.transition import NewScheduler, Transition
 from coursekit.training.validation import LOWER_IS_BETTER
 

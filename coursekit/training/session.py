@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from coursekit.data.task import BindingTask
     from coursekit.models.classifier import Classifier
     from coursekit.training.phases import Phase
-    from coursekit.training.strategies import FinetuneStrategy
+    from coursekit.training.strategy import FinetuneStrategy
 
 SAVE_SECONDS = 60.0
 # A processor is fastest where the activations of a pass stay in its cache: measured best of 256 to

@@ -20,7 +20,7 @@ import numpy as np
 from coursekit import bars
 from coursekit.errors import CourseKitError, TrainingError
 from coursekit.runs import Run
-from coursekit.training.strategies import FinetuneStrategy, rebuild
+from coursekit.training.strategy import FinetuneStrategy, rebuild
 from coursekit.training.trial_parts import tiny_model, tiny_task
 
 if TYPE_CHECKING:
