@@ -17,6 +17,7 @@ import pytest
 from colab import saved_by_colab
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_runs import made_run
 
 from coursekit.checks import AnswerSheet, read_notebook
 from coursekit.checks.carried import fold, pack, unpack
@@ -24,39 +25,21 @@ from coursekit.checks.sheet import MAX_BYTES
 from coursekit.errors import AnswerError
 from coursekit.runs import Run, decode_record
 from coursekit.runs.embedded import find_embedded
-from coursekit.runs.record import empty_history
 
 
 def a_run(n: int = 40) -> Run:
     rng = np.random.default_rng(0)
     sets = np.array(["", "easy", "hard", ""])[np.arange(n) % 4]
-    return Run(
-        name="frozen",
-        history=empty_history(),
-        predictions=pd.DataFrame(
-            {
-                "molecule_id": [f"{i:064x}" for i in range(n)],
-                "part": ["valid" if i < n // 2 else "test" for i in range(n)],
-                "negative_set": sets,
-                "label": (sets == "").astype("int8"),
-                "score": rng.random(n).astype(np.float32).astype(float),
-            }
-        ),
-        strategy={"strategy": "HeadOnlyFinetune"},
-        task={"name": "sample", "fingerprint": "0" * 64, "settings": {}},
-        seed=0,
-        environment={},
-        cost=dict.fromkeys(
-            [
-                "seconds",
-                "trainable_parameters",
-                "total_parameters",
-                "molecules_per_second",
-                "epochs",
-                "steps",
-            ]
-        ),
+    predictions = pd.DataFrame(
+        {
+            "molecule_id": [f"{i:064x}" for i in range(n)],
+            "part": ["valid" if i < n // 2 else "test" for i in range(n)],
+            "negative_set": sets,
+            "label": (sets == "").astype("int8"),
+            "score": rng.random(n).astype(np.float32).astype(float),
+        }
     )
+    return made_run(predictions, name="frozen")
 
 
 def filled() -> AnswerSheet:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import made_run
 
 from coursekit.runs import Run
 from coursekit.runs.record import empty_history
@@ -42,10 +43,8 @@ def make_run() -> Callable[..., Run]:
                 )
         fields: dict[str, Any] = {
             "name": name,
-            "history": empty_history(),
             "predictions": pd.concat(frames, ignore_index=True),
             "strategy": {"strategy": name},
-            "task": {"name": "sample", "fingerprint": "0a" * 32, "settings": {}},
             "seed": seed,
             "environment": {},
             "cost": {
@@ -57,7 +56,7 @@ def make_run() -> Callable[..., Run]:
                 "steps": 30,
             },
         }
-        return Run(**(fields | changed))
+        return made_run(**(fields | changed))
 
     return make
 

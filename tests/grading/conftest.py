@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import made_run
 from tiny import tiny_task
 
 from coursekit.data.binding_task import BindingTask
-from coursekit.runs import Run, describe_environment
+from coursekit.runs import Run
 
 METRICS = ("auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard")
 
@@ -48,9 +49,8 @@ def make_run(task: BindingTask) -> Callable[..., Run]:
             )
         steps = -(-len(task.train) // 10)
         fields: dict[str, Any] = {
-            "name": "FullFinetune",
-            "history": history(epochs, steps, seed),
             "predictions": pd.concat(frames, ignore_index=True),
+            "history": history(epochs, steps, seed),
             "strategy": {
                 "strategy": "FullFinetune",
                 "lr": 3e-4,
@@ -60,16 +60,7 @@ def make_run(task: BindingTask) -> Callable[..., Run]:
             },
             "task": {"name": task.name, "fingerprint": task.fingerprint, "settings": {}},
             "seed": seed,
-            "environment": describe_environment("fp32"),
-            "cost": {
-                "seconds": 12.5,
-                "trainable_parameters": 1_203_458,
-                "total_parameters": 1_203_458,
-                "molecules_per_second": 840.0,
-                "epochs": epochs,
-                "steps": epochs * steps,
-            },
         }
-        return Run(**(fields | changed))
+        return made_run(epochs=epochs, steps=steps, **(fields | changed))
 
     return make

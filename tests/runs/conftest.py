@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import made_run
 
-from coursekit.runs import Run, describe_environment
+from coursekit.runs import Run
 
 
 def _predictions(n: int, seed: int) -> pd.DataFrame:
@@ -45,23 +46,12 @@ def _history(epochs: int, steps: int, seed: int) -> pd.DataFrame:
 def make_run() -> Callable[..., Run]:
     def make(n: int = 20, epochs: int = 3, steps: int = 10, seed: int = 0, **changed: Any) -> Run:
         fields: dict[str, Any] = {
-            "name": "FullFinetune",
-            "history": _history(epochs, steps, seed),
             "predictions": _predictions(n, seed),
-            "strategy": {"strategy": "FullFinetune", "lr": 3e-4, "layer_lr_decay": 0.9},
+            "history": _history(epochs, steps, seed),
             "task": {"name": "sample", "fingerprint": "0a" * 32, "settings": {"split": "random"}},
             "seed": seed,
-            "environment": describe_environment("fp32"),
-            "cost": {
-                "seconds": 12.5,
-                "trainable_parameters": 1_203_458,
-                "total_parameters": 1_203_458,
-                "molecules_per_second": 840.0,
-                "epochs": epochs,
-                "steps": epochs * steps,
-            },
             "notes": ("stopped early at epoch 3",),
         }
-        return Run(**(fields | changed))
+        return made_run(epochs=epochs, steps=steps, **(fields | changed))
 
     return make
