@@ -110,22 +110,28 @@ ENTRIES = [
 ]
 
 
-def work(strategy: ck.FinetuneStrategy, plan: Plan, model: Classifier) -> float:
-    """Forward and backward passes through blocks, as a share of full fine-tuning's.
+def work(strategy: ck.FinetuneStrategy, plan: Plan, model: Classifier) -> tuple[float, int]:
+    """What a run computes and keeps.
 
     A block whose weights train costs three of its forward passes; one that only lets gradients
     through costs two, and one that is frozen below all that trains costs one in the whole run.
+
+    Returns:
+        Forward and backward passes through blocks, as a share of full fine-tuning's; and at how
+        many depths the states are kept that frozen blocks leave.
     """
     blocks = len(model.blocks)
     groups = strategy.parameter_groups(model)
     total, below = 0, 0
+    depths = set()
     for phase in plan.phases:
         names = {n for g in phase.learning_rates for n in groups[g]}
         frozen = frozen_depth(model, {id(model.get_parameter(n)) for n in names})
         below = max(below, frozen)
+        depths |= {frozen} - {0, blocks}
         opened = [not names.isdisjoint(model.groups[f"block.{i}"]) for i in range(frozen, blocks)]
         total += sum(3 if own else 2 for own in opened) * (phase.epochs or 0)
-    return (total + below) / (3 * blocks * plan.epochs)
+    return (total + below) / (3 * blocks * plan.epochs), len(depths)
 
 
 def section(entry: Entry, pictures: Path) -> tuple[str, str]:
@@ -138,12 +144,18 @@ def section(entry: Entry, pictures: Path) -> tuple[str, str]:
     strategy.prepare(model)
     trained = sum(plan.parameters[g] for g in {g for p in plan.phases for g in p.learning_rates})
     share = trained / sum(plan.parameters.values())
-    cost = work(strategy, plan, model)
+    cost, depths = work(strategy, plan, model)
+    # Gradients and two moments in fp32; a schedule keeps the best epoch's moments besides.
+    held = trained * (20 if plan.scheduled else 12) / 2**20
+    costs = f"{cost:.0%} of the passes of full fine-tuning; {held:.1f} MB of gradients and moments"
+    if depths:
+        costs += f"; {depths * model.width * 4 / 1024:.1f} kB of states for each token"
     row = f"| [`{name}`](#{name.lower()}) | {trained:,} | {share:.1%} | {cost:.0%} |"
     return row, (
         f"## {name}\n{entry.what}\n\n"
         f"```{{image}} strategies/{name}.png\n:alt: {picture.alt}\n```\n\n"
-        f"```text\n{plan}\n```\n\n**When.** {entry.when}\n"
+        f"```text\n{plan}\n```\n\n**Costs.** {costs}.\n\n"
+        f"**When.** {entry.when}\n"
     )
 
 
@@ -157,8 +169,8 @@ def page(pictures: Path) -> str:
 
 <!-- made by docs/make_strategies_page.py; do not edit -->
 
-Each strategy with what it does, its freeze map and plan for {EPOCHS} epochs of the bundled encoder, and
-when to take it. In a freeze map a row is a part of the network and a column an epoch; where a part is
+Each strategy with what it does, its freeze map and plan for {EPOCHS} epochs of the bundled encoder, what
+it costs, and when to take it. In a freeze map a row is a part of the network and a column an epoch; where a part is
 frozen the map says so, elsewhere it says how fast it learns.
 
 | strategy | parameters that train | share | work |
@@ -168,7 +180,9 @@ frozen the map says so, elsewhere it says how fast it learns.
 *Work* is counted and not measured: forward and backward passes through blocks in {EPOCHS} epochs, as a
 share of full fine-tuning's. A block whose weights train costs three of its forward passes an epoch, one
 that only lets gradients through costs two, and one below all that trains costs one in the whole run, as
-it is kept. Measured gains are on the page [](benchmarks.md).
+it is kept. Memory is counted too, beside weights and activations: gradients and moments of what trains,
+and the states that frozen blocks leave. Measured gains are on the page [](benchmarks.md), and
+`ck.expected_cost` measures a run of yours before it begins.
 
 ```python
 import coursekit as ck
