@@ -6,6 +6,7 @@ import pytest
 import torch
 from families import FAMILIES
 from tiny import EPOCHS, STRATEGIES
+from torch import nn
 
 from coursekit.data.batches import encode, pad
 from coursekit.training import FinetuneStrategy, Phase
@@ -30,6 +31,24 @@ def test_fit(strategy, family, task, make_model):
     findings = fit_findings(strategy, make_model(family), task, EPOCHS)
     assert [finding for finding in findings if not finding.held] == []
     assert len(findings) == 8
+
+
+def test_a_frozen_norm_counts_nothing(task, make_model):
+    """Batch norm keeps running means of what goes through it, gradients or none."""
+    model = make_model()
+    norms = []
+    for block in model.blocks:
+        block.norm = nn.BatchNorm1d(model.width, affine=False)
+        norms.append(block.norm)
+        block.register_forward_hook(
+            lambda block, _, out: (
+                (block.norm(out[0].transpose(1, 2)).transpose(1, 2), *out[1:])
+                if isinstance(out, tuple)
+                else block.norm(out.transpose(1, 2)).transpose(1, 2)
+            )
+        )
+    STRATEGIES["partial"].fit(model, task, epochs=1)
+    assert [int(norm.num_batches_tracked) > 0 for norm in norms] == [False, True, True]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

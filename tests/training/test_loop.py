@@ -217,6 +217,25 @@ def test_the_best_epoch_comes_back(strategy, monitor, task, make_model, scores_o
     assert scores.au_prc_hard.value == pytest.approx(rows.loc[best, "au_prc_hard"])
 
 
+@ALL
+def test_the_test_part_is_predicted_after_training_and_once(
+    strategy, task, make_model, monkeypatch
+):
+    """What is scored on the way is chosen by, meant or not."""
+    looked: list[tuple[bool, bool]] = []
+    predict = Session.predict
+
+    def note(self, part):
+        looked.append((part is self.parts["test"], self.finished))
+        return predict(self, part)
+
+    monkeypatch.setattr(Session, "predict", note)
+    run = strategy.fit(make_model(), task, epochs=EPOCHS)
+    assert [finished for test, finished in looked if test] == [True]
+    assert len(looked) >= 3
+    assert set(run.history["split"]) == {"train", "valid"}
+
+
 def test_patience_ends_a_phase_and_the_next_one_begins(task, make_model):
     class Patient(FinetuneStrategy):
         def phases(self, model, epochs):

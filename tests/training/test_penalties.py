@@ -304,6 +304,32 @@ def test_replay_through_adapters(task, make_model, weights, moved):
     assert len(masked) == run.cost["steps"]
 
 
+# ---------------------------------------------------------------- under every strategy
+
+HELD = [name for name in STRATEGIES if name not in ("head", "held")]
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_every_strategy_that_trains_the_encoder_can_be_held(name, task, make_model):
+    """By all three at once; with adapters only replay, for the encoder's own weights stay."""
+    penalties = (L2SP(100.0), EWC(10.0, PRETRAINING), Replay(0.5, 0.1, PRETRAINING))
+    if name == "adapters":
+        penalties = penalties[2:]
+    free, held = (
+        replace(STRATEGIES[name], penalties=chosen).fit(make_model(), task, epochs=EPOCHS, seed=1)
+        for chosen in ((), penalties)
+    )
+    train = held.history[held.history["split"] == "train"]
+    assert train["masked_loss"].max() > 0
+    if name == "adapters":
+        assert "penalty" not in train
+        return
+    assert train["penalty"].max() > 0
+    last = [run.history[run.history["split"] == "valid"].iloc[-1] for run in (free, held)]
+    far, near = (row.filter(like="moved.block.").max() for row in last)
+    assert 0 < near < 0.95 * far  # some blocks had but four steps to go anywhere
+
+
 # ---------------------------------------------------------------- described, refused
 
 

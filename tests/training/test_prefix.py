@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from families import FAMILIES, small_classifier
+from stopping import stopping_after
 from tiny import COMMON, EPOCHS, STRATEGIES
 from torch import nn
 
@@ -22,7 +23,6 @@ from coursekit.training import (
     ScheduledFinetune,
     prefix,
     ragged,
-    session,
 )
 from coursekit.training.prefix import served, worth_it
 from coursekit.training.session import Session
@@ -35,6 +35,7 @@ CACHED = {
     "progressive": PROGRESSIVE,
     "partial": PARTIAL,
     "adapters": ADAPTERS,
+    "scheduled": STRATEGIES["scheduled"],
 }
 
 
@@ -80,7 +81,8 @@ def assert_close(run, other):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("strategy", CACHED.values(), ids=CACHED.keys())
 def test_cached_is_uncached(strategy, family, task, make):
-    epochs = 4 if strategy is PROGRESSIVE else 2  # down to all blocks, where nothing is cached
+    # Progressive: down to all blocks, where nothing is cached. Scheduled: two epochs of a phase.
+    epochs = 2 if len(strategy.plan(make(family), 4).phases) == 1 else 4
     runs = {
         cache: replace(strategy, cache=cache).fit(make(family), task, epochs=epochs, seed=1)
         for cache in ("auto", "off")
@@ -425,10 +427,6 @@ def test_cache_is_one_of_five():
 # ---------------------------------------------------------------- stop, and go on
 
 
-class Killed(BaseException):
-    """Stands for a power cut between two steps."""
-
-
 @pytest.mark.parametrize(
     ("strategy", "steps", "cache"),
     [
@@ -445,18 +443,8 @@ def test_resumed_with_states_computed_anew(
 ):
     strategy, states = replace(strategy, cache=cache), tmp_path / "states"
     whole = strategy.fit(make(), task, epochs=3, seed=4)
-    saves = Session.save_if_due
-
-    def stop(self):
-        saves(self)
-        if self.at.step == steps:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "SAVE_SECONDS", -1.0)
-        patch.setattr(Session, "save_if_due", stop)
-        with pytest.raises(Killed):
-            strategy.fit(make(), task, epochs=3, seed=4, checkpoint_dir=states)
+    with stopping_after(steps):
+        strategy.fit(make(), task, epochs=3, seed=4, checkpoint_dir=states)
     monkeypatch.setenv("COURSEKIT_CACHE_MEMORY", "0")  # and from files this time
     again = make(seed=9)
     again.origin = small_classifier("bert").origin

@@ -74,12 +74,18 @@ def test_two_processes_train_what_one_trains(name, job):
     if name == "patience":
         assert "ended by patience" in rest[0]
         assert together.cost["epochs"] < 30
+    if name == "transitions":
+        assert sum("ended by patience" in note for note in rest) == 3
+        assert sum("began with the weights of epoch" in note for note in rest) == 2
 
 
 def test_what_two_processes_agree_on(job):
     """The program has checked, in either process, what it could; this is what it found."""
     assert json.loads((job / "facts.json").read_text()) == {
         "size": 2,
+        # All of train, half of valid and half of test, in four epochs and as many validations;
+        # before, and before the last predictions, four made-up ones in either mode.
+        "molecules through a frozen block": [30 + 6 + 6 + 2 * (4 + 4)] * 2,
         "draws differ": True,
         "same weights": True,
         "no folder": "checkpoints are no longer saved",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from stopping import stopping_after
 from tiny import EPOCHS, STRATEGIES, tiny_task
 
 from coursekit.errors import TrainingError
@@ -27,29 +28,15 @@ ALL = pytest.mark.parametrize("name", STRATEGIES)
 SEED = 3
 
 
-class Killed(BaseException):
-    """Stands for a power cut between two steps, where no process need die."""
-
-
 @pytest.fixture
-def killed(monkeypatch) -> Callable[..., None]:
+def killed() -> Callable[..., None]:
     """Train with a state at each step, and stop dead after so many."""
 
     def train(strategy, model, task, folder: Path, steps: int, **more: Any) -> None:
-        count = Session.save_if_due
-
-        def stop(self: Session) -> None:
-            count(self)
-            if self.at.step == steps:
-                raise Killed
-
-        with monkeypatch.context() as patch:
-            patch.setattr(session, "SAVE_SECONDS", -1.0)
-            patch.setattr(Session, "save_if_due", stop)
-            with pytest.raises(Killed):
-                strategy.fit(
-                    model, task, **{"epochs": EPOCHS, "seed": SEED, "checkpoint_dir": folder} | more
-                )
+        with stopping_after(steps):
+            strategy.fit(
+                model, task, **{"epochs": EPOCHS, "seed": SEED, "checkpoint_dir": folder} | more
+            )
 
     return train
 

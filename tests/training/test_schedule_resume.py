@@ -7,16 +7,15 @@ epoch's weights and moments, and the optimizer is made as the phase has it befor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from stopping import stopping_at
 
 from coursekit.errors import TrainingError
-from coursekit.training import ScheduledFinetune, session
-from coursekit.training.session import Session
+from coursekit.training import ScheduledFinetune
 
 # Learning rates far too high, so that phases end by patience and go back to the best epoch.
 PLATEAU = """
@@ -64,35 +63,11 @@ PLACES = {
 }  # fmt: skip
 
 
-class Killed(BaseException):
-    pass
-
-
-@pytest.fixture
-def stopped(monkeypatch) -> Callable[..., None]:
+def stop(strategy: ScheduledFinetune, model: Any, task: Any, folder: Path, place: str) -> None:
     """Fit and stop dead at a place."""
-
-    def fit(strategy: ScheduledFinetune, model: Any, task: Any, folder: Path, place: str) -> None:
-        method, which, when = PLACES[place]
-        really = getattr(Session, method)
-        calls: list[int] = []
-
-        def stop(self: Session) -> None:
-            calls.append(1)
-            if len(calls) == which and when == "before":
-                raise Killed
-            really(self)
-            if len(calls) == which:
-                raise Killed
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Session, method, stop)
-            if method == "save_if_due":
-                patch.setattr(session, "SAVE_SECONDS", -1.0)
-            with pytest.raises(Killed):
-                strategy.fit(model, task, checkpoint_dir=folder, **FIT)
-
-    return fit
+    method, call, when = PLACES[place]
+    with stopping_at(method, call, before=when == "before"):
+        strategy.fit(model, task, checkpoint_dir=folder, **FIT)
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +92,9 @@ def test_there_is_something_to_go_wrong(name, whole):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_stopped_and_gone_on_with(
-    name, place, whole, task, make_model, stopped, assert_same_bits, tmp_path
-):
+def test_stopped_and_gone_on_with(name, place, whole, task, make_model, assert_same_bits, tmp_path):
     expected, weights = whole[name]
-    stopped(STRATEGIES[name], make_model(), task, tmp_path, place)
+    stop(STRATEGIES[name], make_model(), task, tmp_path, place)
     torch.manual_seed(999)
     model = make_model()
     run = STRATEGIES[name].fit(model, task, checkpoint_dir=tmp_path, **FIT)
@@ -132,9 +105,9 @@ def test_stopped_and_gone_on_with(
     assert run.strategy == expected.strategy
 
 
-def test_another_schedule_is_another_run(task, make_model, stopped, tmp_path):
+def test_another_schedule_is_another_run(task, make_model, tmp_path):
     strategy = STRATEGIES["plateau and a new optimizer"]
-    stopped(strategy, make_model(), task, tmp_path, "after transition 1")
+    stop(strategy, make_model(), task, tmp_path, "after transition 1")
     edited = ScheduledFinetune(PLATEAU.replace("lr: 0.02\n  new", "lr: 0.01\n  new"), **FAST)
     with pytest.raises(TrainingError, match=r"another run: .*lr is 0.02 there and 0.01 here"):
         edited.fit(make_model(), task, checkpoint_dir=tmp_path, **FIT)

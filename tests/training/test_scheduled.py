@@ -125,6 +125,15 @@ def test_lr_in_phase_0_counts_for_nothing_and_that_is_said(make_model):
     assert schedule[0]["lr"] == 0.5
 
 
+def test_without_base_max_lr_what_opens_begins_at_lr(make_model):
+    """finetuning-scheduler has that in its documentation, and fails on an explicit schedule."""
+    strategy = ScheduledFinetune(
+        {0: {"params": ["head"]}, 1: {"params": ["block.2"]}}, lr=2e-3, base_max_lr=None
+    )
+    rates = strategy.plan(make_model(), 4).phases[1].learning_rates
+    assert rates == {"head": 2e-3, "block.2": 2e-3}
+
+
 def test_what_is_done_to_a_schedule_later_does_not_matter():
     schedule: dict[int, Any] = {0: {"params": ["head"]}}
     strategy = ScheduledFinetune(schedule)

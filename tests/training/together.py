@@ -8,8 +8,6 @@ The first process leaves runs and facts in FOLDER; a fact that does not hold end
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from families import small_classifier  # noqa: E402
+from stopping import stopping_after  # noqa: E402
 from tiny import EPOCHS, STRATEGIES, tiny_task  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -26,9 +25,8 @@ from coursekit.errors import TrainingError  # noqa: E402
 from coursekit.models.classifier import Classifier  # noqa: E402
 from coursekit.runs import Run  # noqa: E402
 from coursekit.storage import write_json  # noqa: E402
-from coursekit.training import FinetuneStrategy, session  # noqa: E402
+from coursekit.training import FinetuneStrategy, ScheduledFinetune  # noqa: E402
 from coursekit.training.processes import processes  # noqa: E402
-from coursekit.training.session import Session  # noqa: E402
 
 SEED = 2
 FULL = STRATEGIES["full"]
@@ -49,12 +47,21 @@ def still_model() -> Classifier:
 
 
 # Besides the strategies as they are: batches that do not go round, and one that leaves a process
-# without a molecule; a window whose batches are handed out whole; an end by patience.
+# without a molecule; a window whose batches are handed out whole; an end by patience; transitions
+# by patience, with a return to the best epoch's weights and moments.
 SETTINGS = {
     **STRATEGIES,
     "uneven batches": replace(FULL, batch_size=29),
     "accumulation": replace(FULL, accumulate=3),
     "patience": replace(STRATEGIES["head"], patience=1, lr=0.1),
+    "transitions": ScheduledFinetune(
+        {0: {"params": ["head"]}, 1: {"params": ["block.2"]}, 2: {"params": ["block.1"]}},
+        batch_size=8,
+        lr=1e-2,
+        base_max_lr=3e-3,
+        patience=2,
+        min_delta=1.0,  # nothing is so much better: each phase waits twice and ends
+    ),
 }
 LONG_ENOUGH = 8  # epochs, until predictions differ from molecule to molecule
 
@@ -63,27 +70,6 @@ def fit(name: str, **more: object) -> Run:
     strategy = without_dropout(SETTINGS[name])
     epochs = 30 if name == "patience" else LONG_ENOUGH
     return strategy.fit(still_model(), tiny_task(), epochs=epochs, seed=SEED, **more)
-
-
-class Stopped(BaseException):
-    """Stands for a kill of all processes at the same step."""
-
-
-@contextmanager
-def stopping_after(steps: int) -> Iterator[None]:
-    """Save at each step, and stop dead after so many."""
-    save = Session.save_if_due
-
-    def stop(self: Session) -> None:
-        save(self)
-        if self.at.step == steps:
-            raise Stopped
-
-    session.SAVE_SECONDS, Session.save_if_due = -1.0, stop
-    try:
-        yield
-    finally:
-        session.SAVE_SECONDS, Session.save_if_due = 60.0, save
 
 
 def main(folder: Path) -> None:
@@ -102,20 +88,23 @@ def main(folder: Path) -> None:
     # With dropout: what two processes had begun, two go on with to the same bits.
     strategy, states = STRATEGIES["progressive"], folder / "stopped"
     whole = strategy.fit(small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED)
-    try:
-        with stopping_after(6):
-            strategy.fit(
-                small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED,
-                checkpoint_dir=states,
-            )  # fmt: skip
-    except Stopped:
-        pass
+    with stopping_after(6):
+        strategy.fit(
+            small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED, checkpoint_dir=states
+        )
     torch.manual_seed(99)
     again = strategy.fit(
         small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED, resume_from=states
     )
     pd.testing.assert_frame_equal(again.history, whole.history, check_exact=True)
     pd.testing.assert_frame_equal(again.predictions, whole.predictions, check_exact=True)
+
+    # What is frozen runs once over what a process may need of it: each step's random molecules may
+    # fall to any of them, and validation and prediction are shared out.
+    model, ran = still_model(), []
+    model.blocks[0].register_forward_hook(lambda _, given, __: ran.append(len(given[0])))
+    STRATEGIES["partial"].fit(model, tiny_task(), epochs=4)
+    facts["molecules through a frozen block"] = together.gather(sum(ran))
 
     # Dropout is another one in each process, and so are the weights of the head: the first's count.
     torch.manual_seed(together.seed(SEED))
