@@ -54,7 +54,8 @@ def strategies(blocks: int) -> dict[str, FinetuneStrategy]:
     """One of each kind for an encoder of so many blocks."""
     last = blocks - 1
     # Phases that end by epoch: one that patience ends early is foretold too long, and meant to be.
-    opened = [["head"], [f"block.{last}"], [f"block.{last - 1}"], ["block.*", "embeddings"]]
+    rest = [f"block.{n}" for n in range(last - 1)]  # a parameter opens in one phase only
+    opened = [["head"], [f"block.{last}"], [f"block.{last - 1}"], [*rest, "embeddings"]]
     schedule = {
         n: {"params": names, "max_transition_epoch": 2 * n + 2} for n, names in enumerate(opened)
     }
