@@ -2,6 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 1, t4: 1, full: 1}
+#     exercises: {"00.1": [5, 0.1, 0.1], "00.2": [10, 0.1, 0.1], "00.3": [10, 0.1, 0.1], "00.4": [5, 0.1, 0.1], "00.5": [10, 0.1, 0.1], "00.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -19,13 +20,12 @@
 # baseline that any neural network has to beat.
 #
 # **Needed before:** Python with pandas. **Time:** 45 to 60 minutes, of which the computer works for
-# about one, on any machine; a GPU changes nothing here. **Hand in:** this notebook, saved after its
-# last cell.
+# less than one, on any machine. **Hand in:** this notebook, saved after its last cell.
 
 # %% [markdown]
 # ## Setup
 # On Colab, first upload coursekit's wheel (`coursekit-….whl`) to the files pane; elsewhere the kit is
-# installed already. `ck.setup` looks at your machine and prints what it chose.
+# installed already.
 
 # %%
 import glob
@@ -44,22 +44,23 @@ env = ck.setup(lesson="00", made_with=ck.__version__)
 # ## What a selection is
 # A **DNA-encoded library** (DEL) holds millions of molecules in one tube. Each was built in three
 # cycles out of *building blocks* A, B and C, and each carries a strand of DNA that spells its recipe.
-# The tube is washed over a protein, the **target**; what sticks is eluted, and its DNA is read. The
-# same is done with the empty carrier, the **matrix**, because some molecules stick to anything. The
-# **load** is how often a molecule was read before any washing: whether it was in the tube at all.
+# The tube is washed over a protein, the **target**; what sticks is loosened again, and its DNA is
+# sequenced: each **read** is one strand that was seen. The same is done with the empty carrier, the
+# **matrix**, because some molecules stick to anything. The **load** is how often a molecule was read
+# before any washing: whether it was in the tube at all.
 #
 # Our table has the thirteen columns of KinDEL (Chen et al. 2024, arXiv 2410.08938), which selected 81
-# million molecules against the kinase MAPK14. The bundled sample is **simulated**, on a library of the
-# course's own: right for learning the trade, silent about MAPK14. With `coursekit data fetch mapk14`
-# and `ck.setup(task="mapk14")` the same cells run on KinDEL itself; all numbers change then.
+# million molecules against the enzyme MAPK14. The bundled sample is **simulated**, on a library of the
+# course's own: right for learning the trade, silent about MAPK14. After `coursekit data fetch mapk14`,
+# `task="mapk14"` in `ck.setup` takes KinDEL itself; all numbers change then.
 
 # %%
 selection = ck.load_selection(env.task)
 selection[["smiles", "seq_target_1", "seq_matrix_1", "seq_load", "target_enrichment"]].head()
 
 # %% [markdown]
-# `smiles` writes a molecule as text. There are three columns `seq_target_1` to `_3`, because the
-# washing was done three times (three *replicates*), and three `seq_matrix`.
+# **SMILES** is a way to write a molecule as text. `seq_target_1` to `_3` are three
+# *replicates*: the washing was done three times. So are the columns `seq_matrix`.
 #
 # ### Exercise 00.1: read the counts
 # **Goal:** see how thin the evidence is. Find `share_unseen`, the share of molecules without a single
@@ -107,9 +108,9 @@ ck.check("00.1", share_unseen, median_load, selection)
 
 # %% [markdown]
 # ## From reads to enrichment
-# Ten reads on the target and none on the matrix: is that a binder? Counts this small jump about. A
-# count *k* comes from a rate that we never see; under Poisson statistics (Kuai et al. 2018, doi
-# 10.1177/2472555218757718) that rate lies, with 95% confidence, between `chi2.ppf(0.025, 2 * k) / 2`
+# Ten reads on the target and none on the matrix: is that a binder? A
+# count *k* comes from a rate that we never see. If reads come independently of each other, counts
+# follow **Poisson** statistics (Kuai et al. 2018, doi 10.1177/2472555218757718), and that rate lies, with 95% confidence, between `chi2.ppf(0.025, 2 * k) / 2`
 # and `chi2.ppf(0.975, 2 * (k + 1)) / 2`. KinDEL's **enrichment** is cautious on both sides: the
 # *lower* bound for the target divided by the *upper* bound for the matrix.
 
@@ -119,9 +120,9 @@ from coursekit.evaluation.figures import reads_figure
 reads_figure(selection)
 
 # %% [markdown]
-# On the left, most molecules have few reads or none. The second hump was made on purpose: about half
-# of the sample's rows are the library's most enriched, as in KinDEL's published file. On the right, the dashed line is where enrichment
-# reaches 1: it starts well above zero, since one lucky read proves nothing, and it rises with the
+# On the left, most molecules have few reads or none. The second hump is there on purpose: as in
+# KinDEL's published file, about half of the rows are the library's most enriched. On the right,
+# the dashed line is where enrichment reaches 1: it starts well above zero, since one lucky read proves nothing, and it rises with the
 # reads on the matrix.
 #
 # ### Exercise 00.2: enrichment by hand
@@ -247,24 +248,22 @@ ck.check("00.3", reads_per_load, p_silent)
 # shares no pair of building blocks (no *disynthon*) with any binder and was hardly read. A **hard
 # negative** shares a pair with a binder, or looks like one, and yet was hardly read although its load
 # is high; or it sticks to the empty matrix. Telling easy negatives from binders is recognizing a
-# family; telling hard ones is chemistry. The two are scored apart, always, and with equally many of
-# each, so that their scores can be compared.
+# family; telling hard ones is chemistry. The two are scored apart, with equally many of each, so
+# that scores can be compared.
 
 # %%
 task = ck.load_task(env.task)
 task
 
 # %%
-import pandas as pd
-
-from coursekit.evaluation.figures import molecules_beside_nearest_binder
-
-molecules_beside_nearest_binder(pd.concat([task.train, task.test]), n=3)
+negatives = ck.negatives_explorer(task, selection)
+negatives.kind = "disynthon"
+negatives
 
 # %% [markdown]
-# First, hard negatives beside the binder that each resembles most. Rings mark atoms that differ; a pair
-# without rings has the same atoms, arranged differently in space. Last, an easy negative beside its
-# nearest binder, which is not near. Each label carries its reason.
+# The **negatives explorer** shows a hard negative beside the binder that it resembles most, with rings
+# around atoms that differ, and the reads of both. Step on with *Next*, or choose another *Kind* (or set
+# `negatives.kind = "easy"`): an easy negative's nearest binder is not near.
 #
 # ### Exercise 00.4: similarity
 # **Goal:** know what "similarity 0.7" means. A **fingerprint** is a list of bits, each for a small
@@ -311,11 +310,12 @@ ck.check("00.4", tanimoto)
 
 # %% [markdown]
 # ## A baseline nobody may skip
-# Before any transformer: Morgan fingerprints (Rogers and Hahn 2010, doi 10.1021/ci100050t) with two
-# classical models. They take seconds, and in published comparisons they are hard to beat. Scores are
-# **AUROC**, the chance that a binder is ranked above a negative (guessing: 0.5), and **AU-PRC**, the
-# precision averaged over all thresholds (guessing: the share of binders). In brackets are 95%
-# intervals from resampling the molecules.
+# Morgan fingerprints (Rogers and Hahn 2010, doi 10.1021/ci100050t) with two
+# classical models. They take seconds, and learned representations often do no better (Deng et al. 2023,
+# doi 10.1038/s41467-023-41948-6). Scores are **AUROC**, the chance that a binder is ranked above a
+# negative (guessing: 0.5), and **AU-PRC**: **precision**, the share of binders among what is called one,
+# averaged over all thresholds (guessing: the share of binders). In brackets are 95% **intervals**: where a
+# score might fall with other test molecules.
 #
 # ### Exercise 00.5: two baselines
 # **Goal:** the numbers to beat. Fit `ck.fingerprint_baseline(task, …)` as `"logistic"` and as
@@ -349,7 +349,7 @@ ck.check("00.5", logistic, forest, baselines)
 # `logistic = ck.fingerprint_baseline(task, "logistic")`, and `"forest"` likewise.
 
 # %% [markdown]
-# Read the table by columns: both models lose on hard negatives, where fingerprints of the two classes
+# Read it by columns: both models lose on hard negatives, where fingerprints of the two classes
 # overlap. Intervals that overlap widely say that the order of the two models may be chance.
 #
 # ## Reflection
@@ -388,13 +388,13 @@ ck.check("00.6", reflection_00)
 # ## Before you hand in
 # - I can say why enrichment divides a lower by an upper bound.
 # - I can say what a zero proves at a load of 4, and at a load of 40.
-# - I know the number that a transformer has to beat on hard negatives.
+# - I know the number to beat on hard negatives.
 #
 # **Ask your assistant:** "Why do sequencing counts vary more than Poisson statistics allow?" and
 # "Which other negatives would make this classifier useful in practice?" Check one claim of each answer.
 #
 # **To go further:** `coursekit data simulate --seed 7 --out another` makes another screen. How much do
-# the baselines change from screen to screen? Next: lesson 01, a molecular transformer.
+# the baselines change? Next: lesson 01, a molecular transformer.
 
 # %%
 ck.handin()

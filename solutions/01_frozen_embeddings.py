@@ -2,6 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 2, cpu: 2, t4: 1, full: 1}
+#     exercises: {"01.1": [10], "01.2": [5], "01.3": [10, 0.3, 0.1], "01.4": [10, 0.3, 0.2], "01.5": [5], "01.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -42,9 +43,10 @@ env = ck.setup(lesson="01", made_with=ck.__version__)
 
 # %% [markdown]
 # ## Molecules as sentences
-# An **encoder** is a network that reads a sentence of **tokens** and gives a vector for each. Ours,
-# `coursekit-mini`, is a small transformer that was **pretrained**: it learned to guess masked tokens in
-# molecules, without any labels. `ck.setup(encoder="DeepChem/ChemBERTa-77M-MLM")` takes a larger one
+# An **encoder** is a network that reads a sentence of **tokens** and gives a vector for each. In a
+# **transformer** (Vaswani et al. 2017, arXiv 1706.03762) every token looks at all others, through
+# several **blocks** of layers, one upon the other. Ours, `coursekit-mini`, is a small one that was
+# **pretrained**: it learned to guess masked tokens in molecules, without any labels. `encoder="DeepChem/ChemBERTa-77M-MLM"` in `ck.setup` takes a larger one
 # that was pretrained in the same way on many more molecules (Ahmad et al. 2022, arXiv 2209.01712);
 # everything below then runs unchanged, several times slower on a processor.
 
@@ -254,7 +256,7 @@ ck.check("01.3", frozen_scores, task)
 #
 # ### Exercise 01.4: the first row
 # **Goal:** frozen vectors against the baseline of lesson 00. Fit `ck.HeadOnlyFinetune()` on `model` and
-# `task` for 60 epochs as `frozen`, take the forest as `forest`, and compare them as `"frozen"` and
+# `task` for 60 **epochs** (passes over the train part) as `frozen`, take the forest as `forest`, and compare them as `"frozen"` and
 # `"forest"` in `table`. Is the order what you expected?
 
 # %% coursekit="wrong 01.4"
@@ -283,11 +285,18 @@ ck.check("01.4", frozen, forest, table)
 # %% [markdown] coursekit="hint 01.4"
 # `ck.HeadOnlyFinetune().fit(model, task, epochs=60)`, and the forest as in lesson 00.
 
+# %% [markdown]
+# In the picture of the training, both losses fall and then lie flat: a linear head soon has what there is.
+# Behind the scores of the table are curves, one point for each threshold:
+
 # %%
 from coursekit.evaluation.figures import roc_pr_curves
 
 runs = {"frozen": frozen, "forest": forest}
-roc_pr_curves(runs) if table is not ... else "The curves appear here after exercise 01.4."
+if table is ...:  # not done yet: a run that comes with the course, and its forest
+    sample = ck.load_task("sample")
+    runs = {"frozen": ck.bundled_run("frozen"), "forest": ck.fingerprint_baseline(sample, "forest")}
+roc_pr_curves(runs)
 
 # %% [markdown]
 # Each curve of the upper row shows, for every threshold, the share of binders found against the share

@@ -2,6 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 2, t4: 4, full: 8}
+#     exercises: {"02.1": [20, 0.1, 0.1], "02.2": [15, 1, 3], "02.3": [5], "02.4": [15, 0.1, 0.5], "02.5": [15]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -24,9 +25,9 @@
 # %% [markdown]
 # ## Setup
 # On Colab, first upload coursekit's wheel (`coursekit-….whl`) to the files pane. With a GPU,
-# `ck.setup(encoder="DeepChem/ChemBERTa-77M-MLM")` takes the larger encoder; after
-# `coursekit data fetch mapk14`, `task="mapk14"` takes KinDEL. All numbers change then, and the learning
-# rate below; the cells do not.
+# `encoder="DeepChem/ChemBERTa-77M-MLM"` in `ck.setup` takes the larger encoder; after
+# `coursekit data fetch mapk14`, `task="mapk14"` takes KinDEL. All numbers change then; the
+# cells do not.
 
 # %%
 import glob
@@ -58,8 +59,8 @@ for start in range(0, min(640, len(shuffled)), 32):
 # Each batch has `ids` and `mask` of shape (molecules, tokens), and `labels`: 1 for binders.
 #
 # ## By hand
-# **Fine-tuning** lets pretrained weights move on, for a new task. Its setup takes three things: a **head**, one linear layer that makes a **logit** of the pooled
-# vector (above 0 means "binder"); a loss, **binary cross-entropy**, small if binders get high logits and
+# **Fine-tuning** lets pretrained weights move on, for a new task. Its setup takes three things: a
+# **head**, one linear layer that makes a **logit** of the pooled vector (above 0 means "binder"); a loss, **binary cross-entropy**, small if binders get high logits and
 # negatives low ones; and an **optimizer** that may change *all* weights. Training is then one step, many
 # times: how wrong is the model on a batch, in which direction does each weight make it worse (the
 # **gradient**), move each a little the other way. How far is the **learning rate**.
@@ -67,8 +68,8 @@ for start in range(0, min(640, len(shuffled)), 32):
 # ### Exercise 02.1: setup and loop
 # **Goal:** know what each line is for. Write `build`, which returns a head for the encoder (its width is
 # `encoder.config.hidden_size`) and an AdamW optimizer over the weights of both; then `training_step`, with
-# `torch.nn.functional.binary_cross_entropy_with_logits` for the loss; then
-# the loop, which puts the loss of each batch into `losses`. About 20 minutes; it runs for seconds.
+# `torch.nn.functional.binary_cross_entropy_with_logits` for the loss; then the loop, which puts the loss
+# of each batch into `losses`.
 
 
 # %% coursekit="wrong 02.1"
@@ -228,15 +229,16 @@ ck.check("02.1", build, training_step, losses)
 
 # %% [markdown]
 # ## With the kit
-# Twenty steps show more noise than learning, and your loop lacks what a real run needs: validation, a warm-up, checkpoints, the best epoch back. The kit
-# has them, and so has the alternative, Hugging Face's `Trainer` (`TrainingArguments` with
+# Twenty steps show more noise than learning, and your loop lacks what a real run needs: **validation**,
+# scores on molecules that it does not learn from; a **warm-up** by small steps; **checkpoints**, copies
+# on disk to go on from; the best epoch back. The kit has them, and so has the alternative, Hugging Face's `Trainer` (`TrainingArguments` with
 # `learning_rate`, `num_train_epochs`, `per_device_train_batch_size`).
 #
 # Large steps on few labels overwrite what pretraining taught: **catastrophic forgetting** (McCloskey and
 # Cohen 1989, doi 10.1016/S0079-7421(08)60536-8). So encoders of BERT's size take 2e-5 to 5e-5 (Devlin et
 # al. 2018, arXiv 1810.04805) for 3 to 5 epochs, and less in lower blocks, which hold what is general
-# (Howard and Ruder 2018, arXiv 1801.06146). Our bundled encoder is about a hundred times smaller than BERT: 1e-3 was
-# best on its validation part. The **strategy explorer** shows who would train how fast and, from a few
+# (Howard and Ruder 2018, arXiv 1801.06146). Our bundled encoder is about a hundred times smaller than
+# BERT: 1e-3 was best on its validation part. The **strategy explorer** shows who would train how fast and, from a few
 # real steps, what it would take; turn its knobs, nothing trains yet.
 
 # %%
@@ -248,7 +250,7 @@ ck.strategy_explorer(fresh, task, strategy, epochs)
 
 # %% [markdown]
 # Every cell is hatched: everything trains, all the time. Learning rates fall from the head down to the
-# embeddings, and from the first epoch to the last.
+# **embeddings**, the vectors that tokens begin with, and from the first epoch to the last.
 #
 # **If memory does not suffice:** a batch of 8 or 4 with `accumulate=4` or `8` makes the same step in
 # pieces; `gradient_checkpointing=True` computes activations twice to keep fewer; a smaller encoder and
@@ -407,22 +409,24 @@ ck.check("02.4", frozen, fine_tuned, table)
 
 # %% [markdown]
 # No time to train? The course brings both runs along, on the whole sample (profile `cpu`, two cores of a
-# shared machine). Below are your runs if there are any, and theirs if not.
+# shared machine). Below are your runs if there are any; if not, theirs, and their loss curve.
 
 # %%
 from IPython.display import display
 
-from coursekit.evaluation.figures import scores_figure
+from coursekit.evaluation.figures import loss_curves, scores_figure
 
 bundled = {name: ck.bundled_run(name) for name in ("frozen", "fine-tuned")}
+if fine_tuned is ...:
+    display(loss_curves(bundled["fine-tuned"]))
 shown = ck.compare(bundled) if comparison is ... else comparison
 display(scores_figure(shown))
 ck.threshold_explorer(shown.runs)
 
 # %% [markdown]
-# In the first picture each mark is a score, each bar its 95% interval. The sentence under the table compares the two runs on
+# Each mark is a score, each bar its 95% interval. The sentence under the table compares the two runs on
 # the same molecules, which is sharper than looking whether two bars overlap. Neither shows how far a
-# second training, from another seed, would fall; lesson 03 does. And put the forest of lesson 00 beside
+# second training, from another random start, would fall; lesson 03 does. And put the forest of lesson 00 beside
 # it before you celebrate: what takes minutes has to beat what takes seconds.
 #
 # The **threshold explorer** turns a score into a decision: everything above the threshold is called a

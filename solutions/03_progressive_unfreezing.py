@@ -2,6 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 3, t4: 6, full: 10}
+#     exercises: {"03.1": [10], "03.2": [20, 0.1, 0.1], "03.3": [10], "03.4": [10, 2, 5], "03.5": [5, 0.1, 0.1], "03.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -19,8 +20,8 @@
 # your own, compare strategies at equal time and over seeds, and say what a frozen block saves.
 #
 # **Needed before:** lesson 02. **Time:** 75 minutes, of which the computer works for about three on two
-# processor cores, on a fifth of the sample, and six on a T4 with ChemBERTa (an estimate). **Hand in:**
-# this notebook, saved after its last cell.
+# processor cores, and six on a T4 with ChemBERTa (an estimate). **Hand in:** this notebook, saved after
+# its last cell.
 
 # %% [markdown]
 # ## Setup
@@ -41,7 +42,7 @@ env = ck.setup(lesson="03", made_with=ck.__version__)
 
 # %% [markdown]
 # ## Open from the top
-# **Progressive unfreezing** (Howard and Ruder 2018, arXiv 1801.06146, section 3.3) trains the head alone
+# **Progressive unfreezing** (Howard and Ruder 2018, arXiv 1801.06146) trains the head alone
 # first, then opens the top block, then the next one below. Lower blocks, which hold what is general, meet
 # a head that already knows what it wants. A **freeze map** shows who trains when, and the explorer what it will take.
 
@@ -54,13 +55,14 @@ ck.strategy_explorer(model, task, ck.ProgressiveUnfreeze(lr=lr), epochs=8)
 # %% [markdown]
 # Read it as a staircase: hatched cells train, at the learning rate written there. In epoch 0 only the head
 # does; each epoch one more group joins from above, the embeddings last. Rates fall downward and to the
-# right. `encoder="DeepChem/ChemBERTa-77M-MLM"` has three
-# blocks and shorter stairs; with `task="mapk14"`, fetched before, only numbers change.
+# right. `encoder="DeepChem/ChemBERTa-77M-MLM"` in `ck.setup` has three blocks and shorter stairs; with
+# `task="mapk14"`, fetched before, only numbers change.
 #
 # ### Exercise 03.1: learning rates by hand
-# **Goal:** "discriminative" rates: each block has a share of the rate of the one above. Take a model of 12 blocks, a rate of 2e-5 for the head *and* the top block, and a share of 0.9.
+# **Goal:** work out **discriminative** learning rates: each block has a share of the rate of the one
+# above. Take a model of 12 blocks, a rate of 2e-5 for the head *and* the top block, and a share of 0.9.
 # Put the rates of the blocks into the list `block_rates`, block 0 (the lowest) first, and that of the
-# embeddings, one step lower still, into `embeddings_rate`. About 10 minutes.
+# embeddings, one step lower still, into `embeddings_rate`.
 
 # %% coursekit="wrong 03.1"
 # gets: stands upside down
@@ -118,9 +120,10 @@ ck.check("03.1", block_rates, embeddings_rate)
 # the head; `epochs=None` in the last phase takes what is left.
 #
 # ### Exercise 03.2: write it
-# **Goal:** `MyUnfreeze`, which opens from the top in your own way, say two blocks at a time. Begin with the head, keep open what is open, leave no gap, no lower block faster than a
-# higher one. `ck.try_strategy(MyUnfreeze)` runs the suite that the kit's own strategies pass. It plans for 3, 6 and 12
-# blocks and 2 to 30 epochs, so name no block by its number. About 25 minutes.
+# **Goal:** `MyUnfreeze`, which opens from the top in your own way, say two blocks at a time. Begin with
+# the head, keep open what is open, leave no gap, no lower block faster than a higher one.
+# `ck.try_strategy(MyUnfreeze)` runs the suite that the kit's own strategies pass. It plans for 3, 6 and
+# 12 blocks and 2 to 30 epochs, so name no block by its number.
 
 
 # %% coursekit="wrong 03.2"
@@ -248,7 +251,7 @@ ck.check("03.2", MyUnfreeze)
 # ### Exercise 03.3: how many epochs?
 # **Goal:** `progressive_epochs`, the most epochs of `ProgressiveUnfreeze`, one block more in each, that cost
 # no more than `full_epochs` full ones. The first epoch, with the head alone, is free; once all blocks are
-# open an epoch costs 1. About 10 minutes.
+# open an epoch costs 1.
 
 # %% coursekit="wrong 03.3"
 # gets: equal epochs are not equal time
@@ -289,7 +292,7 @@ ck.check("03.3", progressive_epochs, full_epochs, model)
 
 # %% [markdown]
 # That was a count. A clock sees more: warm-up, validation, the pass that fills the cache. Here are a few
-# steps of each phase, measured with the cache and without:
+# steps of each phase, with the cache and without:
 
 # %%
 from dataclasses import replace
@@ -376,24 +379,23 @@ ck.check("03.4", frozen, full, progressive, mine, table)
 
 # %% [markdown]
 # Dotted lines in a curve mark where a block opens. Look at the seconds, too: is the time equal, and if
-# not, what did the count leave out? The player shows how far each group
-# has moved by the end of an epoch, as a share of its weights' length.
+# not, what did the count leave out? The **unfreezing player** steps through your run, or the course's:
+# how far had each group moved, as a share of its weights' length?
 
 # %%
-player = ck.unfreezing_player(progressive)
-if progressive is not ...:
-    player.epoch = progressive_epochs - 1
+watched = ck.bundled_run("progressive") if progressive is ... else progressive
+player = ck.unfreezing_player(watched)
+player.epoch = watched.cost["epochs"] - 1
 player
 
 # %% [markdown]
-# The head and the upper blocks have gone furthest: they had the longest time and the highest rates. The
-# lowest groups moved last and least.
+# The head and the upper blocks went furthest: they had the longest time and the highest rates.
 #
 # ## More than one seed
 # Another **seed** gives the head other first weights and the molecules another order, and each strategy
 # lands somewhere else. The intervals in your table do not know that: they come from drawing test molecules
 # anew. The course brings nine runs along, three strategies with three seeds on the whole
-# sample, full for 5 and progressive for 8 epochs (profile `cpu`; `make recordings` trains them again).
+# sample, full for 5 and progressive for 8 epochs (profile `cpu`).
 #
 # ### Exercise 03.5: is it more than chance?
 # **Goal:** `gains`, a list of three numbers: for seeds 0, 1 and 2, the hard AUROC on the test part of
@@ -456,9 +458,8 @@ seeds_figure({name: [ck.bundled_run(name, seed) for seed in range(3)] for name i
 # one. Progressive lies lower with each seed, by 0.012 on average, where its own seeds differ by up to 0.019;
 # three are too few to call that a loss. **A negative
 # result**: on the whole sample, at equal time, opening step by step buys nothing in AUROC; its best epoch
-# was the last one each time, so it was still learning when the time was over. The executed solution's table
-# above, on a fifth of the labels, has it the other way round, with one seed: does it pay where labels
-# are few? More seeds can say.
+# was the last one each time, so it was still learning when the time was over. Does it pay where labels
+# are few? Your own table, on fewer labels but with one seed, cannot say.
 #
 # ## Reflection
 # ### Exercise 03.6

@@ -2,6 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 2, t4: 4, full: 4}
+#     exercises: {"04.1": [5, 0.1, 0.1], "04.2": [10, 0.1, 0.1], "04.3": [10], "04.4": [10, 0.8, 2], "04.5": [10], "04.6": [10, 1.5, 2], "04.7": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -20,8 +21,8 @@
 # its time.
 #
 # **Needed before:** lesson 03. **Time:** 60 to 75 minutes, of which the computer works for about two on
-# two processor cores (measured) and four on a T4, which takes the whole task (an estimate). **Hand in:**
-# this notebook, saved after its last cell.
+# two processor cores and four on a T4 (an estimate). **Hand in:** this
+# notebook, saved after its last cell.
 
 # %% [markdown]
 # ## Setup
@@ -51,7 +52,7 @@ env = ck.setup(lesson="04", made_with=ck.__version__)
 # ### Exercise 04.1: how long is it?
 # **Goal:** see the cost before you pay. Run the cell and find `n_phases` by blocks,
 # `n_pairs` by pairs (`model.groups` has the names of all parameters), and `last_opens`: the epoch, counted
-# from 0, in which the last phase begins if nothing ever beats epoch 0. (5 minutes.)
+# from 0, in which the last phase begins if nothing ever beats epoch 0.
 
 # %% coursekit="wrong 04.1"
 # gets: the head opens first and the embeddings last
@@ -100,8 +101,8 @@ ck.check("04.1", n_phases, n_pairs, last_opens, model)
 # Phase 0 takes 3 epochs, each later one 2. How many phases lie before the last one?
 
 # %% [markdown]
-# From row to row more trains, from next to nothing to everything. That has its price: in
-# finetuning-scheduler's documentation (2.13; DeBERTa-v3-base on RTE, one seed) a schedule by pairs took
+# From row to row more trains. In
+# finetuning-scheduler's documentation (2.13; a language model, DeBERTa-v3-base, on RTE; one seed) a schedule by pairs took
 # about 17,000 steps to an accuracy of 0.84, two hand-written phases 620 to 0.85, plain fine-tuning 390 to
 # 0.81. On 277 validation pairs, one standard error is 0.02.
 #
@@ -130,7 +131,7 @@ try_plan("""
 # ### Exercise 04.2: write it
 # **Goal:** say in YAML what you want. Phase 0: the head, until epoch 2 at the latest. Phase 1: the two
 # top blocks at 1.0e-3, until epoch 6 at the latest. Phase 2: all other blocks at 5.0e-4, ended by patience
-# alone. The embeddings stay frozen. Put the text, in triple quotes, into `my_schedule`. (10 minutes.)
+# alone. The embeddings stay frozen. Put the text, in triple quotes, into `my_schedule`.
 
 # %% coursekit="wrong 04.2"
 # gets: did you mean 'max_transition_epoch'?
@@ -201,7 +202,7 @@ plan = try_plan(my_schedule) if my_schedule is not ... else None
 plan.plot() if plan else "The picture appears here after exercise 04.2."
 
 # %% [markdown]
-# Hatched groups train. The staircase is the schedule, if no phase ends early.
+# The staircase is the schedule, if no phase ends early.
 #
 # ## When a phase ends, and what the next begins with
 # A phase ends by patience, before its `max_transition_epoch`, or by whichever comes first. **Restore-best:**
@@ -218,7 +219,6 @@ plan.plot() if plan else "The picture appears here after exercise 04.2."
 # | c | 0.66, 0.60, 0.61, 0.62, 0.64, 0.61 | phase 1 began in epoch 4 |
 #
 # For each, a pair: the epoch in which the next phase begins, and that whose weights it takes.
-# (10 minutes.)
 
 # %% coursekit="wrong 04.3"
 # gets: epoch 3 still belongs to phase 0
@@ -265,8 +265,7 @@ ck.check("04.3", trace_a, trace_b, trace_c)
 # ### Exercise 04.4: train by it, and read the trace
 # **Goal:** the same on a run of your own. Fit the schedule as `scheduled`, for 12 epochs. From the rows of
 # `scheduled.history` with `split` "valid", make `starts`, a dict from phase to its first epoch, and
-# `final_epoch`, the epoch whose weights you get back. See `scheduled.notes` too. (10 minutes;
-# computing: under one on two cores, two on a T4.)
+# `final_epoch`, the epoch whose weights you get back. See `scheduled.notes` too.
 
 # %% coursekit="wrong 04.4"
 # gets: the last epoch of each phase
@@ -333,7 +332,7 @@ ck.check("04.4", scheduled, starts, final_epoch)
 #
 # ### Exercise 04.5: rates that fall with a phase
 # **Goal:** move rates by phase. In `my_rates`, write the schedule of 04.2 again and let its phase 2 begin
-# that cosine. By hand: what is the head's rate when phase 2 is half-way through, `head_rate`? (10 minutes.)
+# that cosine. By hand: what is the head's rate when phase 2 is half-way through, `head_rate`?
 
 # %% coursekit="wrong 04.5"
 # gets: has no new_lr_scheduler in phase 2
@@ -413,7 +412,7 @@ learning_rate_plan(plan.per_epoch()) if plan else "The picture appears here afte
 # ### Exercise 04.6: was the depth worth it?
 # **Goal:** judge by the table. On the same `task`, with a fresh model each, fit `shallow` (the schedule
 # with `max_depth=1`, 12 epochs) and `full` (`ck.FullFinetune(lr=1e-3)`, 6 epochs); take the `forest` of
-# lesson 00; compare the four in `table`. (10 minutes; computing: under two on two cores, two on a T4.)
+# lesson 00; compare the four in `table`.
 
 # %% coursekit="wrong 04.6"
 # gets: max_depth=1 is asked for
@@ -441,9 +440,10 @@ forest = ...
 table = ...
 ### BEGIN SOLUTION
 two_phases = ck.ScheduledFinetune(my_schedule, lr=1e-3, patience=2, max_depth=1)
-shallow = two_phases.fit(ck.load_classifier(env.encoder, pooling="mean"), task, epochs=12)
-whole = ck.load_classifier(env.encoder, pooling="mean")
-full = ck.FullFinetune(lr=1e-3).fit(whole, task, epochs=6)
+fresh = [ck.load_classifier(env.encoder, pooling="mean") for _ in range(2)]
+shallow = two_phases.fit(fresh[0], task, epochs=12, checkpoint_dir=env.folder("shallow"))
+whole = ck.FullFinetune(lr=1e-3)
+full = whole.fit(fresh[1], task, epochs=6, checkpoint_dir=env.folder("full"))
 forest = ck.fingerprint_baseline(task, "forest")
 runs = {"full": full, "scheduled": scheduled, "shallow": shallow, "forest": forest}
 table = ck.compare(runs)
@@ -460,21 +460,21 @@ ck.check("04.6", scheduled, shallow, full, forest, table)
 # Load a classifier for each fit; `ck.compare({"full": full, …})` makes the table.
 
 # %% [markdown]
-# In profile `cpu`, `scheduled` and `shallow` are equal: the third phase was thrown away, and its time too. Hard AUROC is 0.713 for both, 0.723 for `full`, and zero lies inside the interval of
-# the difference: **the schedule did not beat plain fine-tuning**. The forest is highest, 0.750, ahead of
-# `full` by +0.027 [-0.026, +0.077]: chance could do that. The schedule bought two thirds of the parameters
-# left alone. Why no more? With 240 binders, perhaps two blocks fit what there is to fit; and 60 in
+# In profile `cpu`, `scheduled` and `shallow` are equal: the third phase was thrown away.
+# Hard AUROC is 0.713 for both, 0.723 for `full`, and zero lies inside the interval of the difference: **the schedule did not beat plain fine-tuning**. The forest is highest, 0.750, ahead of
+# `full` by +0.027 [-0.026, +0.077]: chance could do that. What the schedule bought: two thirds of the
+# parameters were left alone. Why no more? With 240 binders, perhaps two blocks fit what there is to fit; and 60 in
 # validation are a noisy judge.
 #
-# **Elsewhere.** `ck.setup(encoder="DeepChem/ChemBERTa-77M-MLM")` has other blocks (see `model.groups`):
-# write 04.2 as asked, but train with rates near 3e-5. After `coursekit data fetch mapk14`,
-# `ck.setup(task="mapk14")` takes KinDEL's molecules. All numbers change.
+# **Elsewhere.** `encoder="DeepChem/ChemBERTa-77M-MLM"` in `ck.setup` has other blocks (see
+# `model.groups`): write 04.2 as asked, but train with rates near 3e-5. After
+# `coursekit data fetch mapk14`, `task="mapk14"` takes KinDEL's molecules.
 #
 # ## Reflection
 # ### Exercise 04.7
 # A colleague has a schedule of twenty phases with `patience=5` for thirty epochs. In three or four
 # sentences: what will happen, what would you change first, and how would you show that the schedule is
-# worth more than plain fine-tuning? (10 minutes; a person reads it.)
+# worth more than plain fine-tuning? A person reads this.
 
 # %% coursekit="answer 04.7"
 # 04.7 When does a schedule pay?

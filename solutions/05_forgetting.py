@@ -2,6 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 6, t4: 3, full: 3}
+#     exercises: {"05.1": [10, 1, 0.1], "05.2": [10], "05.3": [10, 4, 1], "05.4": [10], "05.5": [10, 0.3, 0.3], "05.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -42,7 +43,7 @@ env = ck.setup(lesson="05", made_with=ck.__version__)
 
 # %% [markdown]
 # A part of the sample is enough here, and on a processor only that is trained on. With
-# `ck.setup(task="mapk14")` after `coursekit data fetch mapk14` the molecules are KinDEL's.
+# `task="mapk14"` in `ck.setup`, after `coursekit data fetch mapk14`, the molecules are KinDEL's.
 
 # %%
 from coursekit.models.pretraining_molecules import heldout_molecules
@@ -61,14 +62,14 @@ print(len(task.train), "molecules to learn from; of the pretraining, for example
 # for a hidden token in **nats** (a loss of 0.7 nats is a coin toss between two tokens), and the share
 # guessed right. Nothing is trained by that.
 #
-# For ChemBERTa, `ck.setup(encoder="DeepChem/ChemBERTa-77M-MLM")`, give as `heldout` molecules of the
+# For ChemBERTa, `encoder="DeepChem/ChemBERTa-77M-MLM"` in `ck.setup`, give as `heldout` molecules of the
 # kind that it was pretrained on, drug-like ones from PubChem; ours are of this course's library.
 #
 # ### Exercise 05.1: before and after
 # **Goal:** see it happen. Load a classifier (`env.encoder`, mean pooling); measure its masked-token
 # loss on `heldout` as `before`; fit `ck.FullFinetune(lr=1e-3)` on `task` for `epochs` as `plain`,
-# with `heldout=heldout`; measure again as `after`. What would `after` be if the encoder were frozen?
-# About a minute on two cores, a few seconds on a T4 (an estimate).
+# with `heldout=heldout` and, so that a run which is cut off goes on, `checkpoint_dir=env.folder("plain")`;
+# measure again as `after`. What would `after` be if the encoder were frozen?
 
 # %% coursekit="wrong 05.1"
 # gets: here all weights train
@@ -104,7 +105,9 @@ after = ...
 ### BEGIN SOLUTION
 model = ck.load_classifier(env.encoder, pooling="mean")
 before = ck.masked_token_loss(model, heldout)["loss"]
-plain = ck.FullFinetune(lr=1e-3).fit(model, task, epochs=epochs, heldout=heldout)
+kept = env.folder("plain")
+strategy = ck.FullFinetune(lr=1e-3)
+plain = strategy.fit(model, task, epochs, checkpoint_dir=kept, heldout=heldout)
 after = ck.masked_token_loss(model, heldout)["loss"]
 ### END SOLUTION
 
@@ -229,10 +232,9 @@ ck.check("05.2", penalty, gradient)
 #
 # ### Exercise 05.3: four ways to hold it
 # **Goal:** a fair comparison. Fit, each on a fresh classifier, on the same task and for as many epochs
-# as `plain`: `l2sp` with `ck.L2SP(100)`, `ewc` with `ck.EWC(100, past)`, `replay` with
+# as `plain`, with a folder of its own: `l2sp` with `ck.L2SP(100)`, `ewc` with `ck.EWC(100, past)`, `replay` with
 # `ck.Replay(molecules=past)` and `lora` with `ck.LoRAFinetune()`. Penalties go into `penalties=(…,)`.
-# `past` says how many pretraining molecules are used; for another encoder give a list of SMILES. About
-# four minutes on two cores, one on a T4 (an estimate).
+# `past` says how many pretraining molecules are used; for another encoder give a list of SMILES.
 
 # %% coursekit="wrong 05.3"
 # gets: `ck.LoRAFinetune()` is wanted
@@ -273,9 +275,9 @@ past = env.pick(quick=50, cpu=300)
 ways = [ck.L2SP(100), ck.EWC(100, past), ck.Replay(molecules=past)]
 strategies = [ck.FullFinetune(lr=1e-3, penalties=(way,)) for way in ways]
 found = []
-for strategy in [*strategies, ck.LoRAFinetune()]:
-    fresh = ck.load_classifier(env.encoder, pooling="mean")
-    found.append(strategy.fit(fresh, task, epochs=epochs, heldout=heldout))
+for number, strategy in enumerate([*strategies, ck.LoRAFinetune()]):
+    fresh, kept = ck.load_classifier(env.encoder, pooling="mean"), env.folder(f"held-{number}")
+    found.append(strategy.fit(fresh, task, epochs, checkpoint_dir=kept, heldout=heldout))
 l2sp, ewc, replay, lora = found
 ### END SOLUTION
 
@@ -411,8 +413,7 @@ ck.check("05.4", worth_having)
 # ### Exercise 05.5: choose
 # **Goal:** choose, then question the choice. Write `pick(minutes, scores, budget)`: of two dicts by
 # strategy, the name with the highest score whose minutes are within the budget, or None. Then put
-# `ck.recommend(task, env.encoder, budget=5)` into `advice`, and read all of it. About twenty seconds
-# on two cores.
+# `ck.recommend(task, env.encoder, budget=5)` into `advice`, and read all of it.
 
 
 # %% coursekit="wrong 05.5"

@@ -2,6 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 3, t4: 4, full: 4}
+#     exercises: {"06.1": [10], "06.2": [10], "06.3": [15], "06.4": [10, 1.5, 1.5], "06.5": [10, 1.5, 2], "06.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -57,7 +58,7 @@ task
 # ### Exercise 06.1: who are a binder's neighbors?
 # **Goal:** a number for a picture. Write `purity(vectors, binder, k)`: `vectors` is a NumPy array
 # (molecules, width), `binder` an array of True and False. A molecule is not its own neighbor. Average over
-# binders. (10 minutes.)
+# binders.
 
 # %% coursekit="wrong 06.1"
 # gets: nothing is nearer than itself
@@ -145,7 +146,8 @@ ck.check("06.1", purity)
 # ## Pull and push
 # The **supervised contrastive loss** (Khosla et al. 2020, arXiv 2004.11362, equation 2) takes a molecule
 # as **anchor** and asks: if I drew one of the others, the likelier the nearer it is, would I draw one of
-# my own kind? The likelihoods are a softmax over cosines divided by a **temperature**; the loss is minus
+# my own kind? The likelihoods are a **softmax**, exponentials divided by their sum, over cosines divided
+# by a **temperature**; the loss is minus
 # the log of the share of each partner, averaged over partners, then over anchors. Here only binders are
 # anchors: what does not bind has nothing in common that could be pulled together.
 #
@@ -160,7 +162,7 @@ ck.check("06.1", purity)
 # | e | easy negative | (-0.6, 0.8) |
 #
 # Anchor a has cosines 0.8, 0.96 and -0.6 with b, h and e. Find `share_b` and `share_h`, the shares of b
-# and h in its softmax, and `loss`, the mean over both anchors. (10 minutes, with a calculator or NumPy.)
+# and h in its softmax, and `loss`, the mean over both anchors, with a calculator or NumPy.
 
 # %% coursekit="wrong 06.2"
 # gets: the anchor itself is in your sum
@@ -212,7 +214,6 @@ ck.check("06.2", share_b, share_h, loss)
 # ### Exercise 06.3: the loss in PyTorch
 # **Goal:** the same for any batch, so that it can train. Write `my_contrast(vectors, binder, temperature)`
 # for tensors: `vectors` (molecules, width) of length 1, `binder` of True and False. It returns one number.
-# (15 minutes.)
 
 # %% coursekit="wrong 06.3"
 # gets: has the anchor itself in the sum
@@ -323,10 +324,10 @@ pull_and_push(tiny.detach(), -tiny.grad, names) if tried is not None else later
 # the encoder freezes, and the head of lesson 01 learns on its embeddings.
 #
 # ### Exercise 06.4: train by contrast
-# **Goal:** does it learn what holds for new molecules? Fit it on `trained` as `contrastive`. The
+# **Goal:** does it learn what holds for new molecules? Fit it on `trained` as `contrastive`, with
+# `checkpoint_dir=env.folder("contrastive")` so that a run which is cut off goes on. The
 # column `contrastive_loss` of its history has the loss; from the rows with `split` "valid", take
-# `loss_first` and `loss_last`. Vectors all at one place would have ln(n - 1), for n molecules. (10 minutes;
-# computing about one and a half on two cores, one and a half on a T4, an estimate.)
+# `loss_first` and `loss_last`. Vectors all at one place would have ln(n - 1), for n molecules.
 
 # %% coursekit="wrong 06.4"
 # gets: first and last have changed places
@@ -355,7 +356,8 @@ loss_first = ...
 loss_last = ...
 ### BEGIN SOLUTION
 strategy = ck.ContrastiveFinetune(lr=1e-3, contrastive_epochs=env.pick(quick=2, cpu=10))
-contrastive = strategy.fit(trained, task, epochs=env.pick(quick=6, cpu=40))
+epochs, kept = env.pick(quick=6, cpu=40), env.folder("contrastive")
+contrastive = strategy.fit(trained, task, epochs, checkpoint_dir=kept)
 losses = contrastive.history.query("split == 'valid'")["contrastive_loss"].dropna()
 loss_first, loss_last = losses.iloc[0], losses.iloc[-1]
 ### END SOLUTION
@@ -370,6 +372,10 @@ ck.check("06.4", contrastive, loss_first, loss_last)
 # %% [markdown] coursekit="hint 06.4"
 # `contrastive.history.query("split == 'valid'")["contrastive_loss"].dropna()` has one number an epoch.
 
+# %% [markdown]
+# While the encoder learns by contrast there is no classifier to validate; the dotted line marks where
+# the head begins. It is best in its second epoch, and those are the weights that are kept.
+
 # %%
 from coursekit.evaluation.figures import embedding_figure
 
@@ -379,8 +385,6 @@ untrained = "The picture appears here after exercise 06.4."
 embedding_figure(stages, task.test) if contrastive is not ... else untrained
 
 # %% [markdown]
-# In the curves above, the head is best in its second epoch; those are the weights that are kept.
-#
 # Each point is a test molecule. The two axes are those along which vectors differ most and hold only a
 # part of that; the purities above the panels count in all dimensions. In profile `cpu` (two cores, one
 # seed) purity rises from 0.60 to 0.76 among easy and from 0.51 to 0.66 among hard negatives. Yet the
@@ -394,7 +398,7 @@ embedding_figure(stages, task.test) if contrastive is not ... else untrained
 # (`ck.HeadOnlyFinetune()`, 60 epochs) and `full` (`ck.FullFinetune(lr=1e-3)`, 6 epochs); take the `forest`
 # of lesson 00; compare the four in `table`. Then put `"yes"`, `"no"` or `"cannot tell"` into `beats`: is
 # `contrastive` ahead of `full` on hard AUROC by more than chance? `table.difference(...)` has the
-# interval. (10 minutes; computing about one and a half on two cores, two on a T4, an estimate.)
+# interval.
 
 # %% coursekit="wrong 06.5"
 # gets: `full` is to be a run of `ck.FullFinetune`
@@ -428,7 +432,7 @@ beats = ...
 ### BEGIN SOLUTION
 fresh = [ck.load_classifier(env.encoder, pooling="mean") for _ in range(2)]
 frozen = ck.HeadOnlyFinetune().fit(fresh[0], task, epochs=60)
-full = ck.FullFinetune(lr=1e-3).fit(fresh[1], task, epochs=6)
+full = ck.FullFinetune(lr=1e-3).fit(fresh[1], task, 6, checkpoint_dir=env.folder("full"))
 forest = ck.fingerprint_baseline(task, "forest")
 runs = {"frozen": frozen, "full": full, "contrastive": contrastive, "forest": forest}
 table = ck.compare(runs)
@@ -453,15 +457,15 @@ ck.check("06.5", frozen, full, contrastive, forest, table, beats)
 # `full`, and the forest, 0.750, is still the first row. Why no more? Both saw the same labels, and 240
 # binders, which may bind in several ways.
 #
-# **Elsewhere.** `ck.setup(encoder="DeepChem/ChemBERTa-77M-MLM")` takes another encoder; give it a `lr` near
-# 3e-5. After `coursekit data fetch mapk14`, `ck.setup(task="mapk14")` takes KinDEL's molecules. The
+# **Elsewhere.** `encoder="DeepChem/ChemBERTa-77M-MLM"` in `ck.setup` takes another encoder; give it a
+# `lr` near 3e-5. After `coursekit data fetch mapk14`, `task="mapk14"` takes KinDEL's molecules. The
 # exercises stay, all numbers change.
 #
 # ## Reflection
 # ### Exercise 06.6
 # Why did it end so? In three or four sentences: what does the contrastive loss ask that cross-entropy does
 # not, why might that help or not on hard negatives with so few binders, and what would you try next? A
-# person reads this. (10 minutes.)
+# person reads this.
 
 # %% coursekit="answer 06.6"
 # 06.6 Why did it end so?
@@ -498,7 +502,7 @@ ck.check("06.6", reflection_06)
 # - I can say why the hard negative is pushed harder although nobody marked it.
 # - I know whether contrast beat fine-tuning here, and how sure that is.
 #
-# **Ask your assistant:** "What do alignment and uniformity (Wang and Isola 2020) say about a contrastive
+# **Ask your assistant:** "What do alignment and uniformity (Wang and Isola 2020, arXiv 2005.10242) say about a contrastive
 # loss?" and "When do large batches matter for contrastive learning?" Check one claim of each answer.
 #
 # **To go further:** `ck.ContrastiveFinetune(then="full")` trains everything after the contrast. This was the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +55,20 @@ def zinc_file() -> Path:
 def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache."""
     monkeypatch.setenv("COURSEKIT_CACHE", str(tmp_path / "cache"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what each notebook took: tests record it, in whatever process they run."""
+    took = [
+        (str(name), float(seconds))
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, seconds in report.user_properties
+        if str(name).endswith(".ipynb")
+    ]
+    if took:
+        terminalreporter.section("notebooks in the profile quick")
+        for name, seconds in sorted(took):
+            terminalreporter.write_line(f"{seconds:6.0f} s  {name}")
+        whole = sum(seconds for _, seconds in took)
+        terminalreporter.write_line(f"{whole:6.0f} s  all ({whole / 60:.1f} minutes)")

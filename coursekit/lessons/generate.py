@@ -3,6 +3,7 @@
 Running it again changes nothing. The learner's notebook and the texts are made the same every time.
 The executed solution is run again, and its file is left alone where what it shows has not changed
 (:func:`coursekit.lessons.compared.differences`): figures and times are never the same twice.
+Exercises that took another time than their lesson states are named.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from coursekit.lessons.notebooks import (
 )
 from coursekit.lessons.source import LessonSource, read_source
 from coursekit.lessons.texts import FOLDER, lesson_text
+from coursekit.lessons.times import minutes_by_exercise
 
 PROFILE = "cpu"
 
@@ -42,7 +44,7 @@ def made_files(root: Path, source: LessonSource) -> dict[Path, str]:
 
 
 def write_lesson(root: Path, path: Path) -> list[str]:
-    """Write all files of one lesson; returns what changed, in words."""
+    """Write all files of one lesson; returns what changed and what does not fit, in words."""
     import nbformat
 
     source = read_source(path)
@@ -54,7 +56,13 @@ def write_lesson(root: Path, path: Path) -> list[str]:
             changed.append(f"{target.relative_to(root)} written")
     lesson_text.cache_clear()
     target = path.with_suffix(".ipynb")
-    executed = tidy(run_notebook(solution_notebook(source), PROFILE))
+    ran = run_notebook(solution_notebook(source), PROFILE)
+    changed += [
+        f"{id} computed for {minutes:.1f} min, its lesson says {source.times[id].cpu:g}"
+        for id, minutes in minutes_by_exercise(ran).items()
+        if not source.times[id].fits(minutes)
+    ]
+    executed = tidy(ran)
     if target.is_file():
         found = differences(nbformat.read(target, as_version=4), executed)
         if not found:

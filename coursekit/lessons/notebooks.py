@@ -72,6 +72,8 @@ def solution_notebook(source: LessonSource, wrong: bool = False) -> NotebookNode
 def run_notebook(notebook: NotebookNode, profile: str, allow_errors: bool = False) -> NotebookNode:
     """A copy of a notebook, run in an empty folder from top to bottom.
 
+    Each cell's metadata say when it ran (see :func:`coursekit.lessons.times.minutes_by_exercise`).
+
     Raises:
         CourseKitError: a cell failed; the message has its last line.
     """
@@ -89,7 +91,6 @@ def run_notebook(notebook: NotebookNode, profile: str, allow_errors: bool = Fals
             timeout=1200,
             kernel_name="python3",
             allow_errors=allow_errors,
-            record_timing=False,
             resources={"metadata": {"path": folder}},
         )
         try:
@@ -101,9 +102,10 @@ def run_notebook(notebook: NotebookNode, profile: str, allow_errors: bool = Fals
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Outputs as they are kept: without compressed records, bars that are done, and controls."""
+    """Cells as they are kept: without times, records, bars that are done, and controls."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             shown = [(output, output.get("data", {})) for output in cell.outputs]
             cell.outputs = [o for o, d in shown if d != {"text/plain": ""} and CONTROLS not in d]

@@ -10,7 +10,12 @@ The source is in jupytext's py:percent form. A cell says in its marker what it i
     # %% [markdown] coursekit="hint 00.1"      one hint; several, from a nudge to nearly the answer
     # %% [markdown] coursekit="rubric 00.6"    what a person looks for
 
-A cell without a role is for everybody.
+A cell without a role is for everybody. The head of the file says how long it all takes, in minutes:
+of computing by profile, and for each exercise of the learner, on two CPU cores and on a T4::
+
+    #   coursekit:
+    #     minutes: {quick: 1, cpu: 2, t4: 4, full: 8}
+    #     exercises: {"02.1": [20], "02.2": [15, 1, 2]}
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from typing import Any
 from coursekit.checks import Exercise, exercises
 from coursekit.errors import CourseKitError
 from coursekit.lessons.texts import ExerciseText, LessonText
+from coursekit.lessons.times import ExerciseTime, exercise_times, with_times
 from coursekit.version import __version__
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -88,6 +94,7 @@ class LessonSource:
         lesson: two digits.
         title: of the lesson.
         minutes: of running it, by profile.
+        times: of each exercise.
         cells: in order.
     """
 
@@ -95,6 +102,7 @@ class LessonSource:
     lesson: str
     title: str
     minutes: dict[str, float]
+    times: dict[str, ExerciseTime]
     cells: tuple[SourceCell, ...]
 
     @property
@@ -143,7 +151,8 @@ def read_source(path: str | Path) -> LessonSource:
     facts = notebook.metadata.get("coursekit", {})
     cells = tuple(_cell(path, cell) for cell in notebook.cells)
     minutes = {str(k): float(v) for k, v in dict(facts.get("minutes", {})).items()}
-    source = LessonSource(path, path.name[:2], _title(cells), minutes, cells)
+    times = exercise_times(facts.get("exercises", {}))
+    source = LessonSource(path, path.name[:2], _title(cells), minutes, times, cells)
     problems = [problem for one in exercises(source.lesson) for problem in _problems(source, one)]
     known = {one.id for one in exercises(source.lesson)}
     problems += [
@@ -160,7 +169,7 @@ def solution_cells(source: LessonSource, wrong: bool = False) -> list[SourceCell
     for cell in source.cells:
         if cell.role == "hint" or (cell.role == "wrong" and not wrong):
             continue
-        text = _versioned(cell.solved)
+        text = _given(source, cell.solved)
         if cell.role == "rubric":
             text = f"**What a good answer holds.** {text}"
         kept.append(SourceCell(cell.kind, text, cell.role, cell.exercise))
@@ -170,14 +179,16 @@ def solution_cells(source: LessonSource, wrong: bool = False) -> list[SourceCell
 def learner_cells(source: LessonSource) -> list[SourceCell]:
     """What nbgrader makes the learner's notebook of: still with the solutions in their marks."""
     return [
-        SourceCell(cell.kind, _versioned(cell.text), cell.role, cell.exercise)
+        SourceCell(cell.kind, _given(source, cell.text), cell.role, cell.exercise)
         for cell in source.cells
         if cell.role in ("", "answer", "check")
     ]
 
 
-def _versioned(text: str) -> str:
-    return text.replace("made_with=ck.__version__", f'made_with="{__version__}"')
+def _given(source: LessonSource, text: str) -> str:
+    """The text with the kit's version in it, and with the time of each exercise."""
+    versioned = text.replace("made_with=ck.__version__", f'made_with="{__version__}"')
+    return with_times(versioned, source.times)
 
 
 def _cell(path: Path, cell: Any) -> SourceCell:
@@ -196,6 +207,8 @@ def _problems(source: LessonSource, one: Exercise) -> list[str]:
     call = f'ck.check("{one.id}", {", ".join(one.answers)})'
     if call not in " ".join(check.split()).replace("( ", "(").replace(", )", ")"):
         found.append(f"{one.id} has no check cell with {call}")
+    if one.id not in source.times:
+        found.append(f'{one.id} has no time: exercises: {{"{one.id}": [minutes, cpu, t4]}}')
     if len(source.of("hint", one.id)) < 2:
         found.append(f"{one.id} has fewer than two hints")
     if one.by_person and not source.of("rubric", one.id):

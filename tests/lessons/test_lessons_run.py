@@ -41,11 +41,15 @@ def no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @lru_cache
-def solved_and_wrong(name: str) -> Any:
+def timed(name: str) -> tuple[Any, float]:
+    """A lesson's solutions with the wrong answers in between, run, and the seconds that it took."""
     began = time.monotonic()
     done = run_notebook(solution_notebook(read_source(ROOT / "solutions" / name), True), "quick")
-    print(f"{name}: solutions and wrong answers in {time.monotonic() - began:.0f} s")
-    return done
+    return done, time.monotonic() - began
+
+
+def solved_and_wrong(name: str) -> Any:
+    return timed(name)[0]
 
 
 @pytest.fixture(params=[path.name for path in sources(ROOT)])
@@ -66,7 +70,8 @@ def said(cell: Any) -> str:
     )
 
 
-def test_solutions_are_right(source: LessonSource, done: Any) -> None:
+def test_solutions_are_right(source: LessonSource, done: Any, record_property: Any) -> None:
+    record_property(f"solutions/{source.name}.ipynb", timed(source.path.name)[1])
     for one in exercises(source.lesson):
         cell = next(c for c in done.cells if c.id == f"check-{one.id.replace('.', '-')}")
         wanted = "answered, for a person" if one.by_person else f": right ({one.points:g} of"
@@ -121,11 +126,18 @@ def test_a_notebook_saved_by_colab_is_a_whole_submission(source: LessonSource, d
     assert len(as_text(done)) < 4_000_000
 
 
-def test_an_untouched_notebook_runs_and_nothing_is_attempted(source: LessonSource) -> None:
+def test_the_whole_course_takes_less_than_25_minutes() -> None:
+    """Every solution in ``quick``, with its wrong answers, on the two cores of the CI machine."""
+    assert sum(timed(path.name)[1] for path in sources(ROOT)) < 25 * 60
+
+
+def test_an_untouched_notebook_runs_and_nothing_is_attempted(
+    source: LessonSource, record_property: Any
+) -> None:
     given = nbformat.read(ROOT / "notebooks" / f"{source.name}.ipynb", as_version=4)
     began = time.monotonic()
     ran = run_notebook(given, "quick")
-    print(f"{source.name}: untouched in {time.monotonic() - began:.0f} s")
+    record_property(f"notebooks/{source.name}.ipynb", time.monotonic() - began)
     for one in exercises(source.lesson):
         cell = next(c for c in ran.cells if c.id == f"check-{one.id.replace('.', '-')}")
         assert f"Exercise {one.id}: not attempted yet" in said(cell)

@@ -6,6 +6,7 @@ import base64
 import math
 import re
 import time
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -164,3 +165,34 @@ def test_names_of_phases_do_not_run_into_each_other(view: LiveView) -> None:
     text = "".join(picture(view.html("")).itertext())
     assert "open block" not in text
     assert "Phases: open block.0, open block.1" in view.alt()
+
+
+@pytest.mark.slow
+def test_a_training_cell_goes_on_after_a_lost_kernel_and_a_finished_one_is_back_at_once(
+    tmp_path: Path,
+) -> None:
+    """One cell in three kernels, of which the first is lost in the middle, as by a disconnect."""
+    from nbclient.exceptions import DeadKernelError
+
+    def cell(tracker: str) -> str:
+        return (
+            f"run = ck.PartialFinetune(blocks=1, batch_size=8).fit(model, task, epochs=4, "
+            f"checkpoint_dir={str(tmp_path)!r}, tracker={tracker})"
+        )
+
+    lose = (
+        "import os, signal\n"
+        "def lose(row):\n"
+        "    if (row['split'], row['epoch']) == ('valid', 1): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with pytest.raises(DeadKernelError):
+        run_cells(TRAIN, lose, cell("lose"))
+    count = "steps = []\nnote = lambda row: steps.append(row) if row['split'] == 'train' else None"
+    told = "print(len(steps), run.cost['steps'], run.cost['epochs'])"
+    gone_on, back = (run_cells(TRAIN, count, cell("note"), told) for _ in range(2))
+    steps = [list(map(int, ran.cells[3].outputs[0].text.split())) for ran in (gone_on, back)]
+    assert steps[0] == [steps[0][1] * 3 // 4, steps[0][1], 4]  # all but the first epoch
+    assert steps[1] == [0, steps[0][1], 4]
+    for ran in (gone_on, back):  # the curve of the whole run, the lost kernel's part too
+        shown = "".join(o.get("data", {}).get("text/html", "") for o in ran.cells[2].outputs)
+        assert "over 4 epochs validation AUROC" in shown

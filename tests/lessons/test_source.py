@@ -8,6 +8,7 @@ import pytest
 
 from coursekit.errors import CourseKitError
 from coursekit.lessons.source import LessonSource, SourceCell, read_source, solution_cells
+from coursekit.lessons.times import with_times
 
 pytest.importorskip("jupytext")
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
         ('coursekit="hint 00.3"', 'coursekit="hint 00.2"', "00.3 has fewer than two hints"),
         ('coursekit="rubric 00.6"', "", "00.6 has no rubric"),
         ('coursekit="wrong 00.4"', 'coursekit="wrong 00.5"', "00.4 has no wrong answer"),
+        ('"00.2": [10, 0.1, 0.1], ', "", "00.2 has no time"),
         ("# gets: that is a percentage\n", "", "a wrong answer to 00.1 gets nothing"),
         ('coursekit="hint 00.1"', 'coursekit="hint 00.9"', "00.9 is no exercise"),
         ('coursekit="hint 00.1"', 'coursekit="help 00.1"', "'help' is no role"),
@@ -71,7 +73,8 @@ def test_a_wrong_answer_names_words_of_its_own(source: LessonSource) -> None:
 def test_it_reads_as_a_lesson_should(source: LessonSource) -> None:
     """Between 600 and 1,200 words, 8 to 12 cells to run beside the checks, 12 lines in each."""
     given = [cell for cell in source.cells if cell.role in ("", "answer")]
-    words = sum(len(cell.text.split()) for cell in given if cell.kind == "markdown")
+    read = [with_times(cell.text, source.times) for cell in given if cell.kind == "markdown"]
+    words = sum(len(text.split()) for text in read)
     code = [cell for cell in given if cell.kind == "code"]
     lines = {cell.text.splitlines()[0]: len(cell.solved.strip().splitlines()) for cell in code}
     assert 600 <= words <= 1200
