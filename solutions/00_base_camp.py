@@ -202,8 +202,8 @@ ck.check("00.2", my_enrichment)
 # ### Exercise 00.3: how many binders are silent?
 # **Goal:** put a number on that. For the molecules with an enrichment of 1 or more, divide all their
 # target reads by all their loads: `reads_per_load`. Then find `p_silent`, the chance that such a
-# molecule with a load of 4 leaves no read on the target. (These molecules were picked for many reads,
-# so the true chance of silence is larger still.)
+# molecule with a load of 4 leaves no read on the target. (Picked for many reads,
+# these molecules understate the chance of silence.)
 
 # %% coursekit="wrong 00.3"
 # gets: chance to be seen at least once
@@ -262,8 +262,8 @@ negatives
 
 # %% [markdown]
 # The **negatives explorer** shows a hard negative beside the binder that it resembles most, with rings
-# around atoms that differ, and the reads of both. Step on with *Next*, or choose another *Kind* (or set
-# `negatives.kind = "easy"`): an easy negative's nearest binder is not near.
+# around atoms that differ, and the reads of both. In this pair only one atom points the other way.
+# Step on with *Next*, or choose another *Kind*: an easy negative's nearest binder is not near.
 #
 # ### Exercise 00.4: similarity
 # **Goal:** know what "similarity 0.7" means. A **fingerprint** is a list of bits, each for a small

@@ -308,7 +308,7 @@ starts = valid.groupby("phase")["epoch"].min().to_dict()
 final_epoch = int(valid.loc[valid["loss"].idxmin(), "epoch"])
 print(*scheduled.notes, sep="\n")
 ### END SOLUTION
-ck.unfreezing_player(scheduled)
+ck.unfreezing_player(ck.bundled_run("scheduled") if scheduled is ... else scheduled)
 
 # %% coursekit="check 04.4"
 ck.check("04.4", scheduled, starts, final_epoch)

@@ -299,6 +299,8 @@ ck.check("05.3", plain, l2sp, ewc, replay, lora)
 
 # %%
 runs = {"plain": plain, "L2-SP": l2sp, "EWC": ewc, "replay": replay, "LoRA": lora}
+if any(run is ... for run in runs.values()):  # until all are there, the course's own
+    runs = {name: ck.bundled_run(name) for name in runs}
 ck.forgetting_tradeoff(runs)
 
 # %% [markdown]

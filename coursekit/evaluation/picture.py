@@ -88,7 +88,7 @@ class Picture:
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.png()).decode("ascii")
         return (
-            f'<figure><img alt="{escape(self.alt)}" style="max-width: 100%" '
+            f'<figure style="margin: 0"><img alt="{escape(self.alt)}" style="max-width: 100%" '
             f'src="data:image/png;base64,{data}">'
             f"<figcaption>{escape(self.caption)}</figcaption></figure>"
         )
@@ -113,6 +113,8 @@ def new_figure(
 
     # An opaque white card is readable on a light and on a dark page.
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    layout: Any = figure.get_layout_engine()
+    layout.set(w_pad=0.1, h_pad=0.1)  # inches: nothing touches the edge of the card
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for one in axes:

@@ -35,7 +35,7 @@ def threshold_figure(run: Run, threshold: float, part: str = "test") -> Picture:
 
     scores = scores_by_class(run.predictions, part)
     table = at_threshold(run, threshold, part)
-    figure, (left, roc, pr) = new_figure(11.4, 3.7, columns=3)
+    figure, (left, roc, pr) = new_figure(9.6, 3.6, columns=3)
     _histogram(left, scores, threshold)
     for index, kind in enumerate(NEGATIVE_SETS):
         binders, negatives = scores["binder"], scores[kind]

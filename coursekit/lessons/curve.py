@@ -47,6 +47,7 @@ class Panel:
         low: the y axis shows at least from here on.
         high: and at least up to here.
         cuts: x and name of each vertical mark.
+        below: what the x axis counts, written at its end.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Panel:
     low: float
     high: float
     cuts: Sequence[tuple[float, str]] = field(default=())
+    below: str = "epochs done"
 
 
 def draw(panels: Sequence[Panel], below: str) -> str:
@@ -115,6 +117,10 @@ def _panel(panel: Panel, left: float, width: float) -> list[str]:
             f'<text x="{x:.1f}" y="{_TOP + height + 16}" text-anchor="middle" fill="{GREY}">'
             f"{tick:g}</text>"
         )
+    parts.append(
+        f'<text x="{left + width + 14:.1f}" y="{_TOP + height + 16}" fill="{GREY}">'
+        f"{escape(panel.below)}</text>"
+    )
     # Names that would run into each other are numbers; the words below the picture have them all.
     places = [place(x, low)[0] for x, _ in panel.cuts] + [left + width]
     narrow = any(

@@ -155,7 +155,7 @@ class LiveView:
 
     def _table(self) -> str:
         train = dict(self._means(self._train()))
-        head = ("epoch", "phase", "train loss", "valid loss", "easy AUROC", "hard AUROC",
+        head = ("epoch, from 0", "phase", "train loss", "valid loss", "easy AUROC", "hard AUROC",
                 "learning rate")  # fmt: skip
         last_rate = {int(row["epoch"]): self._rate(row) for row in self._train()}
         rows = []

@@ -88,8 +88,15 @@ def number_in(text: str, pattern: str) -> float:
 
 
 def picture_of(lab: Notebook, index: int, name: str) -> None:
-    lab.cell(index).scroll_into_view_if_needed()
-    lab.cell(index).screenshot(path=PICTURES / f"{name}.png")
+    keep(lab.cell(index), name)
+
+
+def keep(element: Any, name: str) -> None:
+    """A picture of a part of the page, taken when JupyterLab has put everything in its place."""
+    for _ in range(2):  # cells that come into sight are drawn then, and push others away
+        element.scroll_into_view_if_needed()
+        element.page.wait_for_timeout(400)
+    element.screenshot(path=PICTURES / f"{name}.png")
 
 
 @pytest.mark.slow
@@ -108,7 +115,7 @@ def test_a_student_does_a_lesson_and_finds_it_again(page: Any, tmp_path: Path) -
 
         live = page.evaluate("Object.entries(frames_seen).map(([k, v]) => [k, v.size])")
         assert max(frames for name, frames in live if name.endswith("Finetune")) > 2, live
-        live_view(page).screenshot(path=PICTURES / "curve-light.png")
+        keep(live_view(page), "curve-light")
 
         answer, check = place(notebook, f"answer-{dashed}"), place(notebook, f"check-{dashed}")
         assert "not attempted" in lab.cell(check).inner_text()
@@ -144,7 +151,7 @@ def test_a_student_does_a_lesson_and_finds_it_again(page: Any, tmp_path: Path) -
             looks_the_same_untrusted(lab, threshold)
             name = theme.lower()
             picture_of(lab, threshold, f"untrusted-threshold-{name}")
-            live_view(page).screenshot(path=PICTURES / f"untrusted-curve-{name}.png")
+            keep(live_view(page), f"untrusted-curve-{name}")
 
 
 def live_view(page: Any) -> Any:

@@ -25,6 +25,7 @@ from coursekit.lessons.compared import differences
 from coursekit.lessons.generate import sources
 from coursekit.lessons.notebooks import as_text, run_notebook, solution_notebook, tidy
 from coursekit.lessons.source import LessonSource, read_source
+from coursekit.runs import Run
 
 pytest.importorskip("nbclient")
 pytest.importorskip("jupytext")
@@ -129,6 +130,28 @@ def test_a_notebook_saved_by_colab_is_a_whole_submission(source: LessonSource, d
 def test_the_whole_course_takes_less_than_25_minutes() -> None:
     """Every solution in ``quick``, with its wrong answers, on the two cores of the CI machine."""
     assert sum(timed(path.name)[1] for path in sources(ROOT)) < 25 * 60
+
+
+def test_handing_in_shows_what_is_done_and_each_run_with_its_device(
+    source: LessonSource, done: Any
+) -> None:
+    """In words that every front end keeps, with the table of scores where there are runs."""
+    last = done.cells[-1]
+    html = "".join(o.get("data", {}).get("text/html", "") for o in last.outputs)
+    assert "Everything is answered." in html
+    assert "this one .ipynb" in html
+    found = read_notebook(done)
+    assert found.sheet is not None
+    names = {
+        name: value
+        for id in found.sheet
+        for name, value in found.sheet.values(id).items()
+        if isinstance(value, Run)
+    }
+    for name, run in names.items():
+        assert f"Run {name}: {run.name}, task {run.task['name']}, seed 0, on " in html
+    for column in ("easy AUROC", "easy AU-PRC", "hard AUROC", "hard AU-PRC"):
+        assert (f"<th>{column}</th>" in html) == bool(names)
 
 
 def test_an_untouched_notebook_runs_and_nothing_is_attempted(

@@ -17,7 +17,7 @@ def test_each_is_there_and_of_todays_strategy_encoder_and_task(name: str, seed: 
     run = ck.bundled_run(name, seed)
     assert identity_in(run) == identity(name, seed)
     assert not run.interrupted
-    task = ck.load_task("sample")
+    task = RECORDINGS[name].task
     for part in ("valid", "test"):
         own = run.predictions[run.predictions["part"] == part]
         assert set(own["molecule_id"]) == set(task.part(part)["molecule_id"])

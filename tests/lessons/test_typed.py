@@ -112,6 +112,19 @@ def test_front_ends_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert front_end() == "Colab"
 
 
+def test_on_colab_drive_is_offered_and_not_demanded(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    env = ck.setup("quick")
+    assert env.front_end == "Colab"
+    assert "drive.mount" in env.notices[-1]
+    assert "without, everything works the same" in env.notices[-1]
+    assert env.home == home
+    monkeypatch.setattr(environment, "_DRIVE", home.parent)  # mounted
+    assert ck.setup("quick").notices == ()
+
+
 def test_only_what_is_missing_would_be_installed_and_nothing_beside_it() -> None:
     assert not set(missing_packages()) & {"torch", "numpy", "rdkit"}
     command = install_command(["rdkit"])
