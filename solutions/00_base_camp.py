@@ -25,7 +25,7 @@
 # %% [markdown]
 # ## Setup
 # On Colab, first upload coursekit's wheel (`coursekit-….whl`) to the files pane; elsewhere the kit is
-# installed already.
+# installed already. Stuck? A check names the next hint. `ck.progress()` shows what is done.
 
 # %%
 import glob
@@ -263,7 +263,7 @@ negatives
 # %% [markdown]
 # The **negatives explorer** shows a hard negative beside the binder that it resembles most, with rings
 # around atoms that differ, and the reads of both. In this pair only one atom points the other way.
-# Step on with *Next*, or choose another *Kind*: an easy negative's nearest binder is not near.
+# Step on with *Next*, or choose another *Kind*: an easy negative's nearest binder is far.
 #
 # ### Exercise 00.4: similarity
 # **Goal:** know what "similarity 0.7" means. A **fingerprint** is a list of bits, each for a small
@@ -390,8 +390,8 @@ ck.check("00.6", reflection_00)
 # - I can say what a zero proves at a load of 4, and at a load of 40.
 # - I know the number to beat on hard negatives.
 #
-# **Ask your assistant:** "Why do sequencing counts vary more than Poisson statistics allow?" and
-# "Which other negatives would make this classifier useful in practice?" Check one claim of each answer.
+# **Ask your assistant:** "Why do sequencing counts vary more than Poisson statistics allow?" Check
+# one claim of its answer.
 #
 # **To go further:** `coursekit data simulate --seed 7 --out another` makes another screen. How much do
 # the baselines change? Next: lesson 01, a molecular transformer.

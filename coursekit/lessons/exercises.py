@@ -19,6 +19,8 @@ from coursekit.lessons.texts import ExerciseText, lesson_text
 def check(id: str, *answers: Any) -> float | None:
     """Check an exercise: shows whether the answer is right, and what to look at if it is not.
 
+    Where something is left to do, it names the next hint, or the solution after the last one.
+
     Where the answer is a run, its record goes into the output, so that the saved notebook holds
     it.
 
@@ -45,7 +47,9 @@ def check(id: str, *answers: Any) -> float | None:
     else:
         result = _judged(exercise, journal.sheet)
     journal.answer(result)
-    show(result._repr_html_() + _carrying(id, journal.sheet), str(result))
+    stuck = "" if result.done else _next_help(exercise, journal.hints.get(id, 0))
+    shown = result._repr_html_() + (f"<p>{in_html(stuck)}</p>" if stuck else "")
+    show(shown + _carrying(id, journal.sheet), f"{result}\n{stuck}".rstrip())
     return float(result.points) if os.environ.get("NBGRADER_EXECUTION") == "autograde" else None
 
 
@@ -96,6 +100,18 @@ def show_solution(id: str, sure: bool = False) -> None:
             f"<pre><code>{escape(text.solution)}</code></pre>",
             f"A solution of {id} {note}\n{text.solution}",
         )
+
+
+def _next_help(exercise: Exercise, level: int) -> str:
+    """Where somebody finds help who has taken hints up to a level."""
+    text = _text(exercise)
+    if level < len(text.hints):
+        call = f'ck.hint("{exercise.id}"{f", {level + 1}" if level else ""})'
+    elif text.solution:
+        call = f'ck.show_solution("{exercise.id}")'
+    else:
+        return ""
+    return f"Stuck? `{call}`"
 
 
 def _judged(exercise: Exercise, sheet: AnswerSheet) -> CheckResult:

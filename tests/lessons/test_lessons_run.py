@@ -26,6 +26,7 @@ from coursekit.lessons.generate import sources
 from coursekit.lessons.notebooks import as_text, run_notebook, solution_notebook, tidy
 from coursekit.lessons.source import LessonSource, read_source
 from coursekit.runs import Run
+from coursekit.runs.embedded import find_embedded
 
 pytest.importorskip("nbclient")
 pytest.importorskip("jupytext")
@@ -124,7 +125,9 @@ def test_a_notebook_saved_by_colab_is_a_whole_submission(source: LessonSource, d
     assert found.sheet is not None
     for result in judge_sheet(found.sheet):
         assert result.done, result
-    assert len(as_text(done)) < 4_000_000
+    text = as_text(done)
+    assert len(text) < 4_000_000
+    assert max(map(len, find_embedded(text)), default=0) < 300_000  # one run's record
 
 
 def test_the_whole_course_takes_less_than_25_minutes() -> None:

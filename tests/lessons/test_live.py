@@ -69,6 +69,16 @@ def test_the_last_frame_has_the_picture_its_words_and_a_table(view: LiveView) ->
         assert word in text
 
 
+def test_while_it_trains_it_says_where_it_is_and_how_long_it_takes_still(view: LiveView) -> None:
+    view.rows = []
+    for row in history()[:15]:  # the first epoch with its validation, and four steps
+        view(row)
+    said = view._progress()
+    assert said.startswith("epoch 2 of 3, step 14 of 30, learning rate 1.0e-03, about ")
+    assert said.endswith(" s left")
+    assert said in "".join(picture(view.html(said)).itertext())
+
+
 def test_lines_differ_in_more_than_color(view: LiveView) -> None:
     lines = picture(view.html(""))
     dashes = [line.get("stroke-dasharray") for line in lines.iter(f"{SVG}polyline")]

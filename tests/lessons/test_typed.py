@@ -181,6 +181,20 @@ def test_hints_come_in_order_and_end(capsys: pytest.CaptureFixture[str]) -> None
     assert "hints 1 to 2" in capsys.readouterr().out
 
 
+def test_a_check_names_the_next_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for level, call in enumerate(
+        ('ck.hint("00.4")', 'ck.hint("00.4", 2)', 'ck.show_solution("00.4")')
+    ):
+        if level:
+            ck.hint("00.4", level)
+        for answer in (..., lambda a, b: 0):
+            capsys.readouterr()
+            ck.check("00.4", answer)
+            assert f"Stuck? `{call}`" in capsys.readouterr().out
+    ck.check("00.4", tanimoto)
+    assert "Stuck?" not in capsys.readouterr().out
+
+
 def test_a_solution_takes_a_second_deliberate_call(capsys: pytest.CaptureFixture[str]) -> None:
     ck.show_solution("00.4")
     asked = capsys.readouterr().out
