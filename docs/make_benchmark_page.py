@@ -175,6 +175,48 @@ loaded.
 """
 
 
+def a_class() -> str:
+    """A class graded in one go, beside stock nbgrader, where it was measured."""
+    if not (RESULTS / "class_load.json").exists():
+        return ""
+    found = result("class_load")
+    before, after = (found[f"memory, {which} tenth (MB)"] for which in ("second", "last"))
+    rows = [
+        ["lost", f"{found['lost']}"],
+        ["not in the state, or with the points, that they deserve",
+         f"{len(found['not as they deserve'])}"],
+        ["seconds a submission, from start to end of the class",
+         f"{found['seconds a submission']:.1f}"],
+        ["seconds of a right submission, by itself",
+         f"{found['seconds of a right submission, by itself']:.1f}"],
+        ["of which in its own cells, in the sandbox", f"{found['of which its cells']:.1f}"],
+        ["memory of all processes in the second tenth of the time, MB", f"{before:,.0f}"],
+        ["memory of all processes in the last tenth of the time, MB", f"{after:,.0f}"],
+    ]  # fmt: skip
+    if "times as fast as stock" in found:
+        alone = found["times as fast as stock, one at a time"]
+        rows += [
+            [f"stock `nbgrader autograde`, seconds a submission ({found['stock, submissions']})",
+             f"{found['stock, seconds a submission']:.1f}"],
+            ["times as fast as stock", f"{found['times as fast as stock']:.1f}"],
+            ["times as fast as stock, one submission at a time", f"{alone:.1f}"],
+        ]  # fmt: skip
+    if "kills" in found:
+        same = "is the same" if found["same gradebook after the kills"] else "DIFFERS"
+        of = found["submissions of the killed class"]
+        rows += [[f"gradebook of {of} after {found['kills']} SIGKILLs at random moments", same]]
+    return f"""## A class of {found["submissions"]}
+`benchmarks/class_load.py`: notebooks of lesson {found["lesson"]}, solved and run with profile
+`{found["profile"]}` ({found["seconds of a student's run"]:.0f} s), of which one in ten was handed
+in as given out and one in twenty cut off; graded by `coursekit grade`, {found["jobs"]} at a time,
+each in a sandbox, from the runs that travel in the notebooks. Stock nbgrader has neither, runs one
+at a time, and trains. Memory counts pages that processes share once for each.
+
+{table(["", ""], rows)}
+
+"""
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean, and lowest to highest over seeds."""
     mean = statistics.fmean(values)
@@ -267,7 +309,7 @@ best of three runs. pandas does less: no similarity, no reasons.
 
 {scale()}
 
-{rivals()}{goes_to()}{costs()}## What is frozen, computed once
+{rivals()}{goes_to()}{costs()}{a_class()}## What is frozen, computed once
 `benchmarks/prefix.py`: the whole of `fit` with `cache="fp32"` and with `cache="off"`, in turn,
 {prefixes["repeats"]} times; seconds of one core, median, {prefixes["molecules"]["train"]} training
 molecules, the bundled encoder of six blocks. A step costs a forward pass below and three above, so

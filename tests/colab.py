@@ -1,4 +1,4 @@
-"""What Colab does to a notebook when it saves it, and kernels from which no network is reached."""
+"""What Colab and VS Code do to a notebook that they save, and kernels that reach no network."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ def saved_by_colab(notebook: Any) -> dict[str, Any]:
                 output["data"][kind] = _lines(text)
             if "metadata" in output:
                 output["metadata"] = {}
+    return data
+
+
+def saved_by_vs_code(notebook: Any) -> dict[str, Any]:
+    """Format 4.2 without ids, sources as lines, a language in each cell; metadata is kept."""
+    data: dict[str, Any] = json.loads(json.dumps(copy.deepcopy(notebook)))
+    data["nbformat_minor"] = 2
+    data["metadata"]["language_info"] = {"name": "python", "version": "3.12.3"}
+    for cell in data["cells"]:
+        cell.pop("id", None)
+        cell["metadata"]["vscode"] = {"languageId": "python"}
+        cell["source"] = _lines(cell["source"])
+        for output in cell.get("outputs", []):
+            for kind, text in output.get("data", {}).items():
+                output["data"][kind] = _lines(text)
     return data
 
 

@@ -1,35 +1,18 @@
 """Hidden checks of lesson 00. The grader is given this file; nothing in coursekit imports it.
 
-Each takes the answers that the public check takes. ``Wrong`` takes points, ``CannotCheck`` asks
-for a person.
+Each takes what the public check takes. ``Wrong`` takes points, ``CannotCheck`` asks for a person.
+``FRESH`` draws inputs for functions, anew for each submission; their check gets ``fresh`` as well,
+by variable, pairs of arguments and result.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-from coursekit.checks import CannotCheck, Wrong, expect
-from coursekit.checks.truth import the_task
+from coursekit.checks import Wrong, expect
 from coursekit.data import load_selection
-from coursekit.evaluation import fingerprint_baseline
-
-
-@lru_cache(maxsize=8)
-def _again(name, fingerprint, model):
-    task = the_task("task", {"name": name, "fingerprint": fingerprint})
-    return fingerprint_baseline(task, model).predictions.set_index("molecule_id")["score"]
-
-
-def made_by(run, model):
-    """A baseline is made again here; one with other predictions did not come from it."""
-    mine = _again(run.task["name"], run.task["fingerprint"], model)
-    theirs = run.predictions.set_index("molecule_id")["score"].reindex(mine.index)
-    if theirs.isna().any():
-        raise Wrong("The run lacks molecules of its task.")
-    # Another version of scikit-learn grows other trees, which rank nearly alike.
-    agreement = float(np.corrcoef(mine, theirs)[0, 1]) if theirs.std() else 0.0
-    if not agreement > 0.9:
-        raise CannotCheck(f"the {model} made again here predicts otherwise (r = {agreement:.2f})")
+from coursekit.data.schema import enrichment
+from coursekit.grading.held_against import baseline_again
 
 
 @lru_cache(maxsize=1)
@@ -41,15 +24,40 @@ def _reads_per_load():
     return float(reads / binders["seq_load"].sum())
 
 
+def fresh_00_2(rng):
+    return {"my_enrichment": [(int(t), int(m)) for t, m in rng.integers(1, 400, (5, 2))]}
+
+
+def check_00_2(my_enrichment, fresh):
+    """The formula, and not the six numbers that the public check asks for."""
+    for (target, matrix), found in fresh["my_enrichment"]:
+        right = float(enrichment(np.array([target]), np.array([matrix]))[0])
+        if not abs(expect.number("my_enrichment", found) - right) < 2e-3 * right:
+            raise Wrong(f"`my_enrichment({target}, {matrix})` is another number.", share=0.2)
+
+
 def check_00_3(reads_per_load, p_silent):
     """The public check follows the student's own rate; here is the rate itself."""
     expect.close("reads_per_load", reads_per_load, _reads_per_load(), rel=0.02)
 
 
+def fresh_00_4(rng):
+    bits = rng.integers(0, 2, (5, 2, 24)).astype(np.uint8)
+    return {"tanimoto": [(a, b) for a, b in bits]}
+
+
+def check_00_4(tanimoto, fresh):
+    """Shared bits over all bits, for fingerprints of another length."""
+    for (a, b), found in fresh["tanimoto"]:
+        if not abs(expect.number("tanimoto", found) - (a & b).sum() / (a | b).sum()) < 1e-3:
+            raise Wrong("`tanimoto` is right for the examples only.", share=0.2)
+
+
 def check_00_5(logistic, forest, baselines):
     """Both runs are what the baselines give."""
-    made_by(logistic, "logistic")
-    made_by(forest, "forest")
+    baseline_again("logistic", logistic, "logistic")
+    baseline_again("forest", forest, "forest")
 
 
-CHECKS = {"00.3": check_00_3, "00.5": check_00_5}
+FRESH = {"00.2": fresh_00_2, "00.4": fresh_00_4}
+CHECKS = {"00.2": check_00_2, "00.3": check_00_3, "00.4": check_00_4, "00.5": check_00_5}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from coursekit.data import BindingTask
-from coursekit.errors import GradingError
+from coursekit.errors import GradingError, TaskError
 from coursekit.grading.audit import Audit, draw, run_audit
 from coursekit.grading.class_page import write_class_page
 from coursekit.grading.classwork import (
@@ -23,9 +25,12 @@ from coursekit.grading.course import Course
 from coursekit.grading.gradebook import flag
 from coursekit.grading.submission import Assignment
 from coursekit.storage import write_json
+from coursekit.version import __version__
 
 Say = Callable[[str], None]
 AUDIT_SEED = 0
+REFERENCES = 3
+"""Tasks for which a reference is made: a profile's share each."""
 
 
 def review_lesson(course: Course, lesson: str) -> tuple[Classwork, Path]:
@@ -49,14 +54,14 @@ def review_lesson(course: Course, lesson: str) -> tuple[Classwork, Path]:
     if not reports:
         raise GradingError(f"nothing of {lesson} is graded yet; run coursekit grade {lesson}.")
     submissions = {s: p for s, p in course.submissions(lesson).items() if s in reports}
-    tasks = _tasks(assignment, submissions)
-    entries = class_entries(submissions, tasks, assignment.intake)
+    tasks_of = partial(_tasks_of, course, assignment)
+    entries, tasks = class_entries(submissions, tasks_of, assignment.intake)
     work = review(
         lesson,
         reports,
         entries,
         tasks,
-        references(course, lesson, assignment.tasks) if entries else (),
+        references(course, lesson, _most_used(entries, tasks)),
         Audit.load(_folder(course, lesson) / "audit.json"),
     )
     for student, report in work.reports.items():
@@ -94,8 +99,8 @@ def audit_lesson(
     """
     assignment = course.assignment(lesson)
     submissions = course.submissions(lesson)
-    tasks = _tasks(assignment, submissions)
-    entries = class_entries(submissions, tasks, assignment.intake)
+    tasks_of = partial(_tasks_of, course, assignment)
+    entries, tasks = class_entries(submissions, tasks_of, assignment.intake)
     if students:
         missing = sorted(set(students) - {entry.student for entry in entries})
         if missing:
@@ -109,7 +114,7 @@ def audit_lesson(
     if not students:
         audit.seed, audit.fraction = seed, fraction
     say(f"drawn: {', '.join(one.student for one in drawn)}")
-    return run_audit(drawn, tasks, audit, path, device, longest, say)
+    return run_audit(drawn, tasks, audit, path, device, longest, course.gpus, say)
 
 
 def references(course: Course, lesson: str, tasks: Sequence[BindingTask]) -> tuple[RunScores, ...]:
@@ -122,10 +127,11 @@ def references(course: Course, lesson: str, tasks: Sequence[BindingTask]) -> tup
     """
     solutions = course.folder / course.solutions
     found = {path.stem: path for path in sorted(solutions.glob(f"{lesson}_*.ipynb"))}
-    known = {task.fingerprint: task for task in tasks}
+    entries, of_solution = class_entries(found, lambda name: tasks)
+    known = {task.fingerprint: task for task in of_solution}
     runs = [
         score_run(Entry("", one.harvested), known[one.harvested.run.task["fingerprint"]])
-        for one in class_entries(found, tasks)
+        for one in entries
     ]
     if runs:
         return tuple(runs)
@@ -147,12 +153,25 @@ def _forest(course: Course, task: BindingTask) -> RunScores:
     return RunScores("", run.name, recomputed_scores(run, task))
 
 
-def _tasks(assignment: Assignment, students: Iterable[str]) -> tuple[BindingTask, ...]:
-    """Everybody's task, and those that some students were given for themselves."""
-    found = {task.fingerprint: task for task in assignment.tasks}
-    if assignment.personal is not None:
-        found |= {task.fingerprint: task for s in students for task in assignment.of(s).tasks}
-    return tuple(found.values())
+def _tasks_of(course: Course, assignment: Assignment, student: str) -> tuple[BindingTask, ...]:
+    """What a student was to work on; a task of their own is drawn once, and then kept."""
+    if assignment.personal is None:
+        return assignment.tasks
+    name = assignment.personal.task_name(student)
+    folder = course.folder / "class" / "tasks" / f"{name}-{__version__}"
+    try:
+        return (BindingTask.load(folder),)
+    except TaskError:
+        (task,) = assignment.of(student).tasks
+        task.save(folder)
+        return (task,)
+
+
+def _most_used(entries: Sequence[Entry], tasks: Sequence[BindingTask]) -> list[BindingTask]:
+    """The tasks that most runs were made on: a lesson does another share in each profile."""
+    counts = Counter(entry.harvested.run.task["fingerprint"] for entry in entries)
+    known = {task.fingerprint: task for task in tasks}
+    return [known[fingerprint] for fingerprint, _ in counts.most_common(REFERENCES)]
 
 
 def _folder(course: Course, lesson: str) -> Path:

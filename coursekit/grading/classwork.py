@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from coursekit.evaluation.metrics import Scores
 from coursekit.grading.audit import Audit
 from coursekit.grading.copies import Entry, Likeness, copies_layers, find_copies
 from coursekit.grading.files import Limits, read_files
-from coursekit.grading.harvest import harvest
+from coursekit.grading.harvest import Harvest, harvest
 from coursekit.grading.notebook import read_notebook
-from coursekit.grading.verify import Layer, recomputed_scores
+from coursekit.grading.verify import Layer, recomputed_scores, with_shares
 
 OF_CLASS = ("copies", "audit")
 """Layers that follow from the class, not from the submission."""
@@ -62,16 +62,23 @@ class Classwork:
 
 
 def class_entries(
-    submissions: Mapping[str, Path], tasks: Sequence[BindingTask], limits: Limits | None = None
-) -> list[Entry]:
-    """Every run of these tasks in a class; what cannot be read has been reported already.
+    submissions: Mapping[str, Path],
+    tasks_of: Callable[[str], Sequence[BindingTask]],
+    limits: Limits | None = None,
+) -> tuple[list[Entry], tuple[BindingTask, ...]]:
+    """Every run of a class; what cannot be read has been reported already.
 
     Args:
         submissions: by student, a notebook, folder or zip.
-        tasks: the instructor's.
+        tasks_of: a student's tasks. Runs on shares of them are as good.
         limits: of what is taken in.
+
+    Returns:
+        The runs that were made on anybody's task, so that one on a neighbor's is compared as well;
+        and the tasks, with those shares of them that runs were made on.
     """
-    entries = []
+    known: dict[str, BindingTask] = {}
+    claimed: dict[str, Harvest] = {}
     for student, path in sorted(submissions.items()):
         try:
             files = read_files(path, limits or Limits())
@@ -83,9 +90,14 @@ def class_entries(
                 html += read_notebook(content).html()
             except CourseKitError:
                 continue
-        found = harvest(html, files.records).for_task(task.fingerprint for task in tasks)
-        entries += [Entry(student, one) for one in found.runs]
-    return entries
+        claimed[student] = harvest(html, files.records)
+        runs = [one.run for one in claimed[student].runs]
+        runs = [run for run in runs if run.task["fingerprint"] not in known]
+        known |= {task.fingerprint: task for task in with_shares(tasks_of(student), runs)}
+    entries = [
+        Entry(student, one) for student in claimed for one in claimed[student].for_task(known).runs
+    ]
+    return entries, tuple(known.values())
 
 
 def review(
@@ -102,7 +114,7 @@ def review(
         lesson: which.
         reports: by student, as grading one submission wrote them.
         entries: from :func:`class_entries`.
-        tasks: the instructor's.
+        tasks: that runs were made on, from :func:`class_entries`.
         references: the instructor's own runs.
         audit: what training again has found.
 

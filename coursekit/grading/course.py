@@ -50,6 +50,7 @@ class Course:
         train: whether ``fit`` may train in the sandbox where no record was handed in.
         late: what late submissions cost.
         image: of a container with coursekit installed, for where bubblewrap cannot run.
+        gpus: that students train on, such as ``"*T4*"``: an audit allows their runs more.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Course:
     train: bool = False
     late: Late = field(default_factory=Late)
     image: str = ""
+    gpus: tuple[str, ...] = ()
 
     @property
     def db_url(self) -> str:
@@ -183,6 +185,8 @@ def open_course(folder: str | Path = ".") -> Course:
             settings["late"] = Late(**settings["late"])
         if "tasks" in settings:
             settings["tasks"] = tuple(dict(one) for one in settings["tasks"])
+        if "gpus" in settings:
+            settings["gpus"] = tuple(map(str, settings["gpus"]))
         return Course(folder, **settings)
     except (TypeError, ValueError) as error:
         raise GradingError(f"{path}: a setting has the wrong form ({error}).") from error

@@ -86,6 +86,7 @@ def execute(
     train: bool = False,
     threads: int = 1,
     profile: str = "",
+    fresh: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Execution:
     """Run the cells in order.
 
@@ -98,6 +99,7 @@ def execute(
         train: whether ``fit`` may train where there is no record.
         threads: for numerical libraries.
         profile: that the student's runs were made in, so that ``setup`` chooses it as well.
+        fresh: packed inputs for functions among the answers, by exercise.
 
     Returns:
         Whatever came out, however it ended.
@@ -114,7 +116,7 @@ def execute(
     while True:
         waiting = [cell for cell in cells if cell.number not in ended]
         attempt = _Attempt(waiting, sandbox, limits, left)
-        job = {"records": packed, "exercises": names, "profile": profile}
+        job = {"records": packed, "exercises": names, "profile": profile, "fresh": fresh or {}}
         attempt.run(job, train, threads)
         left -= attempt.seconds
         result = attempt.result

@@ -20,6 +20,8 @@ from coursekit.errors import SubmissionError
 
 KINDS = {".ipynb": "notebook", ".json": "record", ".safetensors": "weights"}
 _IGNORED = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store", "Thumbs.db", "__pycache__", ".git"}
+_EXCHANGED = {"timestamp.txt", "submission_secret.txt"}
+"""Put beside a submission by nbgrader's exchange, and read by what files a grade away."""
 _PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".dill", ".npy", ".npz", ".ckpt"}
 
 
@@ -256,6 +258,8 @@ def _stays_inside(name: str) -> bool:
 
 
 def _kind(name: str, files: Files) -> str | None:
+    if name in _EXCHANGED:
+        return None
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in KINDS:
         return KINDS[suffix]

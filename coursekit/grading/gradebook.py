@@ -93,7 +93,7 @@ def register_assignment(db_url: str, assignment: str, master: Master) -> None:
             )
         for cell in _editable(master):
             book.update_or_create_solution_cell(cell.grade_id, master.name, assignment)
-        for cell in {c.grade_id: c for c in (*_graded(master), *_editable(master))}.values():
+        for cell in (one for one in master.cells if one.grade_id):
             book.update_or_create_source_cell(
                 cell.grade_id,
                 master.name,
@@ -101,7 +101,20 @@ def register_assignment(db_url: str, assignment: str, master: Master) -> None:
                 cell_type=cell.kind,
                 source=cell.source,
                 locked=not cell.editable,
+                checksum=_checksum(cell),
             )
+
+
+def _checksum(cell: MasterCell) -> str:
+    """As nbgrader computes it, so that its own autograde can put a locked cell back."""
+    from nbformat import from_dict
+    from nbgrader.utils import compute_checksum
+
+    graded, solution = cell.role in ("check", "written"), cell.editable
+    marks = {"grade_id": cell.grade_id, "grade": graded, "solution": solution}
+    marks |= {"locked": not cell.editable, "points": cell.points}
+    plain = {"cell_type": cell.kind, "source": cell.source, "metadata": {"nbgrader": marks}}
+    return str(compute_checksum(from_dict(plain)))
 
 
 def students_recorded(db_url: str, assignment: str) -> set[str]:

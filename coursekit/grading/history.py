@@ -1,8 +1,8 @@
 """Whether a loss history can have come from the run it is said to come from.
 
 Training with coursekit leaves numbers that hang together: steps from epochs and batches, learning
-rates from phases, duration from molecules, the best validation from the predictions. Whoever makes
-a history up has to get all of them right.
+rates from phases, duration from molecules, the way of weights from who trained, the best validation
+from the predictions. Whoever makes a history up has to get all of them right.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import numpy as np
 import pandas as pd
 
 from coursekit.runs import Run
+from coursekit.training.movement import MOVED
 from coursekit.training.validation import validation_scores
 
 TOLERANCE = 2e-3
 """Of validation scores: arithmetic differs from one device to the next."""
 MAX_PROCESSES = 8
+MOVES = 1e-6
+"""Learning rate from which on a group's weights move by more than their last digit."""
 
 
 def history_faults(run: Run, relabeled: Run, train_molecules: int) -> list[str]:
@@ -37,6 +40,7 @@ def history_faults(run: Run, relabeled: Run, train_molecules: int) -> list[str]:
         *_length(run, train, valid, train_molecules),
         *_phases(run, train),
         *_losses(train),
+        *_movement(run, valid),
     ]
     if not run.interrupted and len(valid):
         faults += _best_validation(valid, relabeled)
@@ -141,6 +145,40 @@ def _losses(train: pd.DataFrame) -> list[str]:
             return ["the training loss repeats itself"]
     if (losses < 0).any():
         return ["a loss is below zero"]
+    return []
+
+
+def _movement(run: Run, valid: pd.DataFrame) -> list[str]:
+    """How far weights went: nowhere while their group is frozen, and each group its own way."""
+    phases = run.strategy.get("phases")
+    moved = {name.removeprefix(MOVED): pd.to_numeric(valid[name], errors="coerce")
+             for name in valid.columns if name.startswith(MOVED)}  # fmt: skip
+    if not moved or not isinstance(phases, list):
+        return []  # a run that an older coursekit made does not say
+    numbers = pd.to_numeric(valid["phase"], errors="coerce").to_numpy()
+    opened: set[str] = set()
+    trained: set[str] = set()
+    for number, phase in enumerate(phases):
+        groups = phase.get("learning_rates") if isinstance(phase, Mapping) else None
+        if not isinstance(groups, Mapping):
+            return []
+        opened |= set(groups)
+        rows = numbers == number
+        for group, way in moved.items():
+            here = way.to_numpy(dtype=float)[rows]
+            if group not in opened and (np.nan_to_num(here) > 0).any():
+                return [f"{group} moved in phase {number}, where it was still frozen"]
+            if not _positive(groups.get(group)) or float(groups[group]) < MOVES or not len(here):
+                continue
+            trained.add(group)
+            if not (here > 0).all():
+                return [f"{group} trained in phase {number} and did not move"]
+    for group in trained:
+        if len(valid) > 2 and len(set(moved[group])) == 1:
+            return [f"{group} has gone equally far in each epoch"]
+    ways = {tuple(moved[group]) for group in trained}
+    if len(trained) > 2 and len(ways) == 1:
+        return ["all groups have gone equally far"]
     return []
 
 

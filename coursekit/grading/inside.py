@@ -37,7 +37,7 @@ def main() -> None:
         os.environ["COURSEKIT_PROFILE"] = job["profile"]
     send = _sender(channel)
     running = shell(send)
-    _install_desk(send, job["exercises"])
+    _install_desk(send, job["exercises"], job["fresh"])
     for cell in job["cells"]:
         # In both pipes: the reader cannot know otherwise which of two came first.
         os.write(2, b"\x1e%d\x1e" % cell["number"])
@@ -179,7 +179,9 @@ def _ipython_major() -> int:
     return int(IPython.version_info[0])
 
 
-def _install_desk(send: Send, exercises: Mapping[str, list[str]]) -> None:
+def _install_desk(
+    send: Send, exercises: Mapping[str, list[str]], fresh: Mapping[str, Mapping[str, Any]]
+) -> None:
     """``ck.check`` hands answers over and judges nothing: that is done elsewhere."""
     import coursekit
 
@@ -190,10 +192,13 @@ def _install_desk(send: Send, exercises: Mapping[str, list[str]]) -> None:
 
     def _plain(exercise: str, values: tuple[Any, ...]) -> dict[str, Any]:
         from coursekit.checks import find, to_plain
+        from coursekit.checks.fresh import answers_to
         from coursekit.errors import AnswerError
 
         try:
-            return find(exercise).hand_over(*values)
+            known = find(exercise)
+            named = dict(zip(known.answers, values, strict=False))
+            return known.hand_over(*values) | answers_to(fresh.get(exercise, {}), named)
         except AnswerError:  # an exercise of the instructor's own
             names = exercises.get(exercise, [])
             return {n: to_plain(v) for n, v in zip(names, values, strict=False)}

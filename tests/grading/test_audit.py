@@ -91,12 +91,20 @@ def test_what_did_not_come_from_the_record_fails(honest: Run, task: BindingTask)
 
 
 def test_a_gpus_run_is_allowed_more(honest: Run, task: BindingTask) -> None:
-    gpu = dataclasses.replace(honest, environment=dict(honest.environment) | {"device": "T4"})
+    gpu = dataclasses.replace(honest, environment=dict(honest.environment) | {"device": "Tesla T4"})
     history = honest.history.assign(loss=honest.history["loss"] * 1.01)
-    assert compared(dataclasses.replace(gpu, history=history), honest, task)[0] == "holds"
+    near = dataclasses.replace(gpu, history=history)
+    assert compared(near, honest, task, ["*T4*"])[0] == "holds"
     rng = np.random.default_rng(0)
     other = change(gpu, score=lambda rows: rng.random(len(rows)))
-    assert compared(other, honest, task)[0] == "fails"
+    assert compared(other, honest, task, ["*T4*"])[0] == "fails"
+    # A device that only the student knows buys no tolerance; nor is it held against honest numbers.
+    for gpus in ((), ("*L4*",)):
+        state, reason = compared(near, honest, task, gpus)
+        assert state == "not verified"
+        assert "'Tesla T4' by its record" in reason
+        assert compared(gpu, honest, task, gpus)[0] == "holds"
+        assert compared(other, honest, task, gpus)[0] == "fails"
 
 
 def strategy(**changed: Any) -> Callable[[Run], Run]:

@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from course import solved
+from hostile import with_output
 from test_copies import disguised, entry
 
 from coursekit.cli import main
 from coursekit.data.binding_task import BindingTask
 from coursekit.grading.audit import Audit, Audited
 from coursekit.grading.class_page import class_page
-from coursekit.grading.classwork import Classwork, review, score_run, with_layers
+from coursekit.grading.classwork import Classwork, class_entries, review, score_run, with_layers
 from coursekit.grading.verify import Layer, recomputed_scores
 from coursekit.runs import Run
+from coursekit.runs.embedded import embed_record
 
 EVIL = "<script>alert(1)</script>\u202e<img src=x onerror=alert(1)>"
 
@@ -53,6 +56,25 @@ def work(task: BindingTask, make_run: Callable[..., Run]) -> Classwork:
     audit = Audit(7, 0.25, {found.digest: found})
     reference = dataclasses.replace(score_run(entry("", make_run(seed=20)), task), name="solution")
     return review("97", reports, entries, [task], [reference], audit)
+
+
+def test_runs_on_shares_of_the_task_are_the_classs(
+    task: BindingTask, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    """As lessons 02 to 06 make them; a run of a task that nobody was given is not among them."""
+    half = task.share(0.5)
+    places = [task, half, dataclasses.replace(half, name="another")]
+    paths = {}
+    for number, place in enumerate(places):
+        facts = {"name": place.name, "fingerprint": place.fingerprint}
+        run = make_run(seed=number, task=facts | {"settings": dict(place.settings)})
+        paths[f"s{number}"] = tmp_path / f"{number}.ipynb"
+        some = with_output(solved(), {"text/html": embed_record(run)})
+        paths[f"s{number}"].write_text(json.dumps(some))
+    entries, tasks = class_entries(paths, lambda student: [task])
+    assert half.fingerprint != places[2].fingerprint
+    assert [one.student for one in entries] == ["s0", "s1"]
+    assert {one.fingerprint for one in tasks} == {task.fingerprint, half.fingerprint}
 
 
 def test_the_class_sees_what_one_submission_does_not(work: Classwork) -> None:

@@ -29,7 +29,7 @@ distributed = pytest.importorskip("distributed")
 @pytest.fixture(scope="module")
 def cluster(sandbox: Sandbox) -> Iterator[Any]:  # noqa: F811
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as found:
         yield found
 
@@ -81,7 +81,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "cluster"
 def test_the_example_for_slurm_makes_a_job() -> None:
     pytest.importorskip("dask_jobqueue")
     example = runpy.run_path(str(EXAMPLES / "slurm.py"))
-    with example["grading_cluster"](queue="short", interface="lo") as cluster:
+    with example["grading_cluster"](
+        queue="short", interface="lo", scheduler_options={"dashboard_address": ":0"}
+    ) as cluster:
         script = cluster.job_script()
     for line in ("#SBATCH -p short", "#SBATCH --cpus-per-task=4", "#SBATCH -t 02:00:00",
                  "source $HOME/coursekit/bin/activate"):  # fmt: skip

@@ -16,14 +16,15 @@ from course import RIGHT, exercises, solved, the_master
 from hostile import CASES, HIDDEN_WORD, PERSON, TOKEN, WRONG, notebook, with_output
 from test_gradebook import Gradebook, empty_gradebook, record  # noqa: F401
 from test_gradebook import grades as cell_grades
-from test_sandbox import LIMITS, sandbox  # noqa: F401
+from test_sandbox import LIMITS, sandbox, warm  # noqa: F401
 
 from coursekit.checks import Wrong
 from coursekit.data.binding_task import BindingTask
 from coursekit.errors import GradingError
 from coursekit.grading.feedback import feedback_content, feedback_page, sanitized
+from coursekit.grading.fork_server import ForkServer
 from coursekit.grading.report import Graded
-from coursekit.grading.sandbox import Limits, Sandbox
+from coursekit.grading.sandbox import Limits, Room, Sandbox
 from coursekit.grading.submission import Assignment, grade_submission
 from coursekit.runs import Run
 from coursekit.runs.embedded import embed_record
@@ -69,7 +70,7 @@ def row(url: str, student: str) -> tuple[float, bool, bool, list[Any]]:
         return one.score, one.needs_manual_grade, one.notebooks[0].flagged, parts
 
 
-def grade(path: Path, where: Sandbox, assignment: Assignment = ASSIGNMENT, **more: Any) -> Graded:
+def grade(path: Path, where: Room, assignment: Assignment = ASSIGNMENT, **more: Any) -> Graded:
     return grade_submission(path, "ada", assignment, where, **more)
 
 
@@ -94,7 +95,7 @@ def listing(folder: Path) -> list[tuple[str, int]]:
 @pytest.fixture(scope="session")
 def outcomes(
     request: pytest.FixtureRequest,
-    sandbox: Sandbox,  # noqa: F811
+    warm: ForkServer,  # noqa: F811
     shared_gradebook: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Outcome]]:
@@ -110,7 +111,7 @@ def outcomes(
         path = CASES[name].make(place / "handed in")
         before = listing(place)
         graded = grade_submission(
-            path, student, ASSIGNMENT, sandbox, gradebook=shared_gradebook, out=place / "out"
+            path, student, ASSIGNMENT, warm, gradebook=shared_gradebook, out=place / "out"
         )
         return Outcome(student, place, before, graded)
 
@@ -158,26 +159,26 @@ def test_the_suite_is_large_enough() -> None:
 
 
 def test_the_same_again_gives_the_same(
-    sandbox: Sandbox,  # noqa: F811
+    warm: ForkServer,  # noqa: F811
     shared_gradebook: str,
     tmp_path: Path,
 ) -> None:
     path = notebook(solved())(tmp_path)
-    first = grade(path, sandbox, gradebook=shared_gradebook)
+    first = grade(path, warm, gradebook=shared_gradebook)
     before = Path(shared_gradebook.removeprefix("sqlite:///")).read_bytes()
-    second = grade(path, sandbox, gradebook=shared_gradebook)
+    second = grade(path, warm, gradebook=shared_gradebook)
     assert (first.digest, first.judged, first.state) == (second.digest, second.judged, second.state)
     assert Path(shared_gradebook.removeprefix("sqlite:///")).read_bytes() == before
 
 
 def test_a_student_id_that_could_do_harm(
-    sandbox: Sandbox,  # noqa: F811
+    warm: ForkServer,  # noqa: F811
     tmp_path: Path,
 ) -> None:
     path = notebook(solved())(tmp_path)
     for student in ("../bob", "=HYPERLINK(1)", "-rf", "\u202ebob", ""):
         with pytest.raises(GradingError, match="student id"):
-            grade_submission(path, student, ASSIGNMENT, sandbox)
+            grade_submission(path, student, ASSIGNMENT, warm)
 
 
 def test_a_sandbox_that_breaks_leaves_it_to_a_person(shared_gradebook: str, tmp_path: Path) -> None:
@@ -308,7 +309,7 @@ CLAIMS: dict[str, tuple[Callable[[Run], str], str, str]] = {
 @pytest.mark.parametrize("name", CLAIMS)
 def test_claims_that_do_not_hold(
     name: str,
-    sandbox: Sandbox,  # noqa: F811
+    warm: ForkServer,  # noqa: F811
     task: BindingTask,
     make_run: Callable[..., Run],
     tmp_path: Path,
@@ -316,7 +317,7 @@ def test_claims_that_do_not_hold(
     make, state, word = CLAIMS[name]
     assignment = dataclasses.replace(ASSIGNMENT, tasks=(task,))
     some = with_output(solved(WRONG), {"text/html": make(make_run())})
-    graded = grade(notebook(some)(tmp_path), sandbox, assignment)
+    graded = grade(notebook(some)(tmp_path), warm, assignment)
     assert graded.score == 0
     text = json.dumps(graded.to_plain())
     assert word in text, text
@@ -338,7 +339,7 @@ print(os.environ.get("COURSEKIT_PROFILE"))"""
 
 
 def test_a_run_travels_in_the_notebook_and_its_table_is_verified(
-    sandbox: Sandbox,  # noqa: F811
+    warm: ForkServer,  # noqa: F811
     task: BindingTask,
     make_run: Callable[..., Run],
     tmp_path: Path,
@@ -352,7 +353,7 @@ def test_a_run_travels_in_the_notebook_and_its_table_is_verified(
         cell = RUN_CELL.replace(".table)", f".table * {factor})")
         some = solved(RIGHT | {"97.1": cell})
         with_output(some, {"text/html": [setup, embed_record(make_run())]})
-        graded = grade(notebook(some)(tmp_path), sandbox, assignment)
+        graded = grade(notebook(some)(tmp_path), warm, assignment)
         layers = {layer.name: layer.state for layer in graded.layers}
         assert layers["origin"] == "holds", graded.layers
         assert layers["coverage"] == "holds"

@@ -169,6 +169,12 @@ HISTORIES: dict[str, tuple[Callable[[Run], Run], str]] = {
     "other rates": (history(columns("learning_rate", lambda x: x * 50)), "higher"),
     "other groups": (history(columns("rate.emb", lambda x: x * 0)), "other groups"),
     "better validation": (history(columns("auroc", lambda x: x * 0 + 1)), "no validation"),
+    "weights at rest": (history(columns("moved.", lambda x: x * 0)), "did not move"),
+    "weights that stop": (history(columns("moved.", lambda x: x * 0 + 0.5)), "in each epoch"),
+    "weights in step": (
+        history(columns("moved.", lambda x: (x * 0).add(range(1, len(x) + 1), axis=0))),
+        "all groups have gone",
+    ),
     "without": (lambda r: dataclasses.replace(r, history=r.history.iloc[:0]), "without"),
 }
 
@@ -179,6 +185,15 @@ def test_a_history_that_was_made_up(trained: dict[str, Run], task: BindingTask, 
     layer = verify_history(change(trained["full"]), task)
     assert layer.state == "fails"
     assert word in layer.reason
+
+
+def test_weights_that_moved_while_they_were_frozen(
+    trained: dict[str, Run], task: BindingTask
+) -> None:
+    moved = history(columns("moved.embeddings", lambda x: x * 0 + 0.1))(trained["progressive"])
+    layer = verify_history(moved, task)
+    assert layer.state == "fails"
+    assert "embeddings moved in phase 0" in layer.reason
 
 
 def test_the_table_follows_from_the_predictions(trained: dict[str, Run], task: BindingTask) -> None:

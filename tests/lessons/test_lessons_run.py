@@ -7,6 +7,7 @@ that runs here reaches another machine.
 from __future__ import annotations
 
 import copy
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -16,11 +17,23 @@ from typing import Any
 
 import nbformat
 import pytest
-from colab import offline, saved_by_colab
+from colab import offline, saved_by_colab, saved_by_vs_code
 
 from coursekit.checks import exercises, judge_sheet, read_notebook
 from coursekit.checks.truth import judged, scored
 from coursekit.data import load_task
+from coursekit.errors import GradingError
+from coursekit.grading import notebook as submitted
+from coursekit.grading.course import open_course
+from coursekit.grading.execute import Code, Execution, execute
+from coursekit.grading.files import Files
+from coursekit.grading.fork_server import ForkServer
+from coursekit.grading.harvest import harvest, profile_in
+from coursekit.grading.judge import judge_notebook
+from coursekit.grading.rebuild import Rebuilt, rebuild
+from coursekit.grading.sandbox import find_sandbox
+from coursekit.grading.submission import grade_files
+from coursekit.grading.verify import with_shares
 from coursekit.lessons.compared import differences
 from coursekit.lessons.generate import sources
 from coursekit.lessons.notebooks import as_text, run_notebook, solution_notebook, tidy
@@ -155,6 +168,96 @@ def test_handing_in_shows_what_is_done_and_each_run_with_its_device(
         assert f"Run {name}: {run.name}, task {run.task['name']}, seed 0, on " in html
     for column in ("easy AUROC", "easy AU-PRC", "hard AUROC", "hard AU-PRC"):
         assert (f"<th>{column}</th>" in html) == bool(names)
+
+
+# --- the same through the grader ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[ForkServer]:
+    try:
+        server = ForkServer(find_sandbox())
+    except GradingError as error:
+        pytest.skip(f"NO SANDBOX, its tests are not run: {error}")
+    yield server
+    server.close()
+
+
+def html_of(cells: list[Any]) -> list[str]:
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    return [data["text/html"] for data in outputs if "text/html" in data]
+
+
+def handed_in(source: LessonSource, done: Any) -> dict[str, Any]:
+    """The learner's notebook, answered and run."""
+    notebook = json.loads((ROOT / "notebooks" / f"{source.name}.ipynb").read_text("utf-8"))
+    ran = [c for c in done.cells if c.cell_type == "code" and not c.id.startswith("wrong-")]
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for cell, answered in zip(code, ran, strict=True):
+        cell["outputs"] = answered["outputs"]
+        if cell["metadata"].get("nbgrader", {}).get("solution"):
+            cell["source"] = answered["source"]
+    return notebook
+
+
+def test_a_right_solution_gets_full_marks_whoever_saved_it(
+    source: LessonSource, done: Any, room: ForkServer
+) -> None:
+    """Graded once, with the hidden checks; the three files differ in nothing that grading reads."""
+    assignment = open_course(ROOT / "autograder").assignment(source.lesson)
+    notebook = handed_in(source, done)
+    files = {"Lab": notebook, "Colab": saved_by_colab(notebook), "VS": saved_by_vs_code(notebook)}
+    content = {name: json.dumps(file).encode() for name, file in files.items()}
+    read = {name: submitted.read_notebook(text) for name, text in content.items()}
+    cells = [rebuild(assignment.master, one).cells for one in read.values()]
+    assert cells[0] == cells[1] == cells[2]
+    carried = [([h.digest for h in harvest(one.html()).runs], profile_in(one.html()))
+               for one in read.values()]  # fmt: skip
+    assert carried[0] == carried[1] == carried[2]
+    began = time.monotonic()
+    graded = grade_files(Files({f"{source.name}.ipynb": content["Colab"]}), "ada", assignment, room)
+    print(f"{source.name}: graded in {time.monotonic() - began:.1f} s")
+    for one in graded.judged:
+        assert one.points == (0 if one.by_person else one.max_points), one
+    assert graded.state == "partial", graded.reasons
+    assert {layer.state for layer in graded.layers if layer.name != "weights"} == {"holds"}
+
+
+def test_the_grader_gives_wrong_answers_the_marks_of_their_author(
+    source: LessonSource, done: Any, room: ForkServer
+) -> None:
+    """The points and the message that the notebook showed, and never more with hidden checks."""
+    assignment = open_course(ROOT / "autograder").assignment(source.lesson)
+    cells = [cell for cell in done.cells if cell.cell_type == "code"]
+    records = {h.digest: h for cell in cells for h in harvest(html_of([cell])).runs}
+    tasks = with_shares(assignment.tasks, [one.run for one in records.values()])
+    began = time.monotonic()
+    execution = execute(
+        [Code(number, cell.source) for number, cell in enumerate(cells)],
+        room,
+        records=[one.record for one in records.values()],
+        profile="quick",
+    )
+    print(f"{source.name}: wrong answers run in {time.monotonic() - began:.1f} s")
+    given = {number: (exercise, answers) for exercise, all_ in execution.answers.items()
+             for number, answers in all_}  # fmt: skip
+    wrong = {cell.id: c for c, cell in zip(
+        [c for c in source.cells if c.role == "wrong"],
+        [cell for cell in cells if cell.id.startswith("wrong-")], strict=True)}  # fmt: skip
+    for number, cell in enumerate(cells):
+        if cell.id not in wrong:
+            continue
+        exercise, answers = given[number]
+        one = Execution({}, {exercise: [(number, answers)]})
+        asked = [e for e in assignment.exercises if e.id == exercise]
+        shown = re.search(r"wrong \(([0-9.]+) of", said(cell))
+        for hidden in ({}, assignment.hidden):
+            (judged_,) = judge_notebook(asked, Rebuilt((), ()), one, hidden, tasks)
+            assert judged_.state in ("wrong", "cannot be checked")
+            assert judged_.points <= float(shown[1]) if shown else judged_.points == 0
+            if not hidden:
+                assert wrong[cell.id].gets in judged_.message, cell.source
+                assert judged_.points == pytest.approx(float(shown[1]) if shown else 0, abs=0.06)
 
 
 def test_an_untouched_notebook_runs_and_nothing_is_attempted(
