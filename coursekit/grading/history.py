@@ -157,28 +157,26 @@ def _movement(run: Run, valid: pd.DataFrame) -> list[str]:
         return []  # a run that an older coursekit made does not say
     numbers = pd.to_numeric(valid["phase"], errors="coerce").to_numpy()
     opened: set[str] = set()
-    trained: set[str] = set()
+    ways: dict[str, list[float]] = {}  # of each group, in the epochs in which it trained
     for number, phase in enumerate(phases):
         groups = phase.get("learning_rates") if isinstance(phase, Mapping) else None
         if not isinstance(groups, Mapping):
             return []
         opened |= set(groups)
-        rows = numbers == number
         for group, way in moved.items():
-            here = way.to_numpy(dtype=float)[rows]
+            here = way.to_numpy(dtype=float)[numbers == number]
             if group not in opened and (np.nan_to_num(here) > 0).any():
                 return [f"{group} moved in phase {number}, where it was still frozen"]
-            if not _positive(groups.get(group)) or float(groups[group]) < MOVES or not len(here):
+            if not _positive(groups.get(group)) or float(groups[group]) < MOVES:
                 continue
-            trained.add(group)
             if not (here > 0).all():
                 return [f"{group} trained in phase {number} and did not move"]
-    for group in trained:
-        if len(valid) > 2 and len(set(moved[group])) == 1:
-            return [f"{group} has gone equally far in each epoch"]
-    ways = {tuple(moved[group]) for group in trained}
-    if len(trained) > 2 and len(ways) == 1:
-        return ["all groups have gone equally far"]
+            ways.setdefault(group, []).extend(here)
+    for group, way_of in ways.items():
+        if len(way_of) > 2 and len(set(way_of)) == 1:
+            return [f"{group} went equally far in each epoch"]
+    if len(ways) > 2 and len(set(map(tuple, ways.values()))) == 1 and any(ways.values()):
+        return ["all groups went equally far"]
     return []
 
 

@@ -97,6 +97,7 @@ def extend(db_url: str, assignment: str, student: str, days: float) -> None:
         except MissingEntry as error:
             raise GradingError(f"the gradebook has no assignment {assignment!r:.40}.") from error
         book.update_or_create_student(student)
-        submission = book.update_or_create_submission(assignment, student)
+        with book.db.no_autoflush:  # nbgrader asks for the notebooks of what it has not added yet
+            submission = book.update_or_create_submission(assignment, student)
         submission.extension = timedelta(days=days) if days else None
         book.db.commit()

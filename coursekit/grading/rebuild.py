@@ -163,7 +163,8 @@ def _describe(
     if restored:
         findings.append(f"check cells were changed or deleted and restored: {', '.join(restored)}")
     if own:
-        findings.append(f"{len(own)} code cells of the student's own were kept, where they stood")
+        cells = "a code cell" if len(own) == 1 else f"{len(own)} code cells"
+        findings.append(f"{cells} of the student's own, run where added")
 
 
 def _name(cell: MasterCell) -> str:

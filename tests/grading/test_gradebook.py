@@ -20,6 +20,7 @@ from coursekit.grading.gradebook import (
     record_grades,
     register_assignment,
 )
+from coursekit.grading.master import read_master
 
 pytest.importorskip("nbgrader")
 from nbgrader.api import Gradebook
@@ -59,6 +60,25 @@ def record(url: str, found: list[CellGrade], student: str = "ada", flagged: bool
 def dump(url: str) -> list[str]:
     with sqlite3.connect(url.removeprefix("sqlite:///")) as base:
         return sorted(base.iterdump())
+
+
+def test_cells_are_entered_as_nbgrader_would(tmp_path: Path) -> None:
+    """With checksums, and with locked cells that bring no points: its own autograde needs both."""
+    (path,) = (Path(__file__).resolve().parents[2] / "notebooks").glob("02_*.ipynb")
+    register_assignment(f"sqlite:///{tmp_path / 'gradebook.db'}", "02", read_master(path))
+    data = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    marked = [cell for cell in data if "nbgrader" in cell["metadata"]]
+    cells = [
+        cell["metadata"]["nbgrader"]
+        | {"source": "".join(cell["source"]), "kind": cell["cell_type"]}
+        for cell in marked
+    ]
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
+        for cell in cells:
+            kept = book.find_source_cell(cell["grade_id"], path.stem, "02")
+            assert (kept.checksum, kept.source) == (cell["checksum"], cell["source"])
+            assert (kept.locked, kept.cell_type) == (cell["locked"], cell["kind"])
+    assert any(not c["grade"] and not c["solution"] for c in cells)
 
 
 def test_grades_are_nbgraders(gradebook: str) -> None:

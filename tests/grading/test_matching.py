@@ -91,7 +91,7 @@ def test_a_split_cell_runs_whole() -> None:
     notebook["cells"].insert(7, code_cell(tail))
     found = rebuilt(notebook)
     assert sources(found) == [*FULL[:3], head, tail, FULL[4]]
-    assert found.findings == ("1 code cells of the student's own were kept, where they stood",)
+    assert found.findings == ("a code cell of the student's own, run where added",)
 
 
 def test_two_answers_in_one_cell() -> None:

@@ -107,6 +107,16 @@ def test_a_notebook_runs_as_students_see_it(run: Callable[..., Execution]) -> No
     assert found.warning == ""
 
 
+def test_what_comes_with_the_kit_is_there(run: Callable[..., Execution]) -> None:
+    """Selection, blocks, encoder and recorded runs: lessons use them all."""
+    found = run(
+        "import coursekit as ck\nfrom coursekit.data.paths import bundled\n"
+        "print(ck.bundled_run('frozen', 1).name, ck.load_classifier('coursekit-mini').name)\n"
+        "print(len(ck.load_selection()), len(list(bundled('blocks').glob('*.csv'))))"
+    )
+    assert re.fullmatch(r"HeadOnlyFinetune\S* coursekit-mini\n\d{4,} 3\n", printed(found))
+
+
 def test_figures_come_out_as_pictures(run: Callable[..., Execution]) -> None:
     found = run("import matplotlib.pyplot as plt\nplt.plot([1, 2]);", limits=Limits())
     assert found.cells[0].output.displays[0]["image/png"].startswith("iVBORw0KGgo")

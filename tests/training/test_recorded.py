@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny import EPOCHS, STRATEGIES, tiny_task
 
-from coursekit.training import FinetuneStrategy, Phase
-from coursekit.training.recorded import RECORDS
+from coursekit.training import FinetuneStrategy, Phase, expected_cost
+from coursekit.training.recorded import RECORDS, TRAINING
 
 HEAD = STRATEGIES["head"]
 
@@ -27,6 +27,18 @@ class Tuples(FinetuneStrategy):
 
 
 ALL = STRATEGIES | {"tuples": Tuples(lr=0.1 + 0.2, batch_size=8)}
+
+
+def test_where_nothing_is_trained_a_run_costs_nothing(make_model, monkeypatch) -> None:
+    """What a learner's cell measures would cost a grader seconds, and tell nobody anything."""
+    strategy, model, task = STRATEGIES["progressive"], make_model(), tiny_task()
+    there = expected_cost(strategy, model, task, EPOCHS)
+    monkeypatch.setenv(TRAINING, "recorded")
+    here = expected_cost(strategy, model, task, EPOCHS)
+    assert (here.training, here.total, here.memory) == (0, 0, 0)
+    assert there.total > 0
+    assert list(here.table) == list(there.table)
+    assert here.table[["phase", "name", "epochs"]].equals(there.table[["phase", "name", "epochs"]])
 
 
 @pytest.fixture
