@@ -364,6 +364,29 @@ def test_a_run_travels_in_the_notebook_and_its_table_is_verified(
         assert graded.judged[0].points == 2
 
 
+TRAINS = """# 97.1 The mean of the counts
+import coursekit as ck
+env = ck.setup()
+run = ck.HeadOnlyFinetune().fit(ck.load_classifier(), ck.load_task(share=0.02), epochs=1)
+print("trained in", env.profile.name, len(run.history))
+mean = sum(counts) / len(counts)"""
+
+
+def test_what_has_no_record_trains_in_quick_if_the_instructor_allows(
+    sandbox: Sandbox,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    some = notebook(solved(RIGHT | {"97.1": TRAINS}))(tmp_path)
+    allowed = dataclasses.replace(ASSIGNMENT, limits=Limits(), train=True)
+    graded = grade(some, sandbox, allowed)
+    assert graded.judged[0].points == 2, graded.judged[0]
+    shown = "".join(cell.output.text for cell in graded.execution.cells.values())
+    assert re.search(r"trained in quick \d+", shown)
+    refused = grade(some, sandbox, dataclasses.replace(allowed, train=False))
+    assert refused.judged[0].points == 0
+    assert "no record fits this run, and nothing is trained here" in refused.judged[0].message
+
+
 def test_feedback_shows_what_was_run_and_nothing_that_acts() -> None:
     dirty = (
         "<p onclick=evil()>a</p><script>evil()</script><style>*{}</style><form action=x><input>"
