@@ -114,7 +114,7 @@ def new_figure(
     # An opaque white card is readable on a light and on a dark page.
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     layout: Any = figure.get_layout_engine()
-    layout.set(w_pad=0.1, h_pad=0.1)  # inches: nothing touches the edge of the card
+    layout.set(w_pad=0.08, h_pad=0.08)  # inches: nothing touches the edge of the card
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for one in axes:
