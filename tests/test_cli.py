@@ -232,10 +232,13 @@ def test_train_twice_and_evaluate(task_folder: Path, tmp_path: Path) -> None:
     for folder in folders:
         result = train(folder.name, folder)
         assert result.exit_code == 0, result.output
-        assert "phase epochs " in result.output  # the plan, before anything trains
+        # Plan and cost before anything trains.
+        said = [result.output.index(w) for w in ("phase epochs ", "expected: about ", "record: ")]
+        assert said == sorted(said)
         assert Run.load(folder).strategy["lr"] == 1e-3
     again = train("full", tmp_path / "full")
     assert "finished" in again.output
+    assert "expected:" not in again.output
     assert (again.exit_code, Run.load(tmp_path / "full").seed) == (0, 0)
 
     table = call("evaluate", *folders)

@@ -134,7 +134,7 @@ def _text(source: str | Path) -> tuple[str, str]:
     path = Path(source)
     try:
         return path.read_text(encoding="utf-8"), path.name
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no file, no UTF-8, no path
         raise TrainingError(
             f"schedule: {path} cannot be read ({error}); give the path of a YAML file, YAML text "
             "of several lines, or a dict"

@@ -281,7 +281,7 @@ def check_rate(where: str, rate: Any) -> float:
     """
     try:
         number = math.nan if isinstance(rate, bool) else float(rate)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 < number < math.inf:
         raise TrainingError(f"{where} is {rate!r}; a positive number is expected, such as 1.0e-5")

@@ -45,6 +45,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 ALIASES = {"lightning.pytorch.cli.ReduceLROnPlateau": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
 SET_HERE = {"optimizer", "params", "last_epoch"}
+LONGEST = 1000  # steps for which a scheduler is tried
 
 
 @dataclass
@@ -117,7 +118,8 @@ def try_scheduler(where: str, new: NewScheduler, groups: int) -> None:
     )
     try:
         scheduler = make_scheduler(new, holder)
-        for _ in range(3):
+        ends = getattr(scheduler, "total_iters", 0)  # some go wrong only there
+        for _ in range(min(ends, LONGEST) + 3):
             holder.step()
             scheduler.step(*([0.5] if new.class_path == PLATEAU else []))
         good = all(0 <= group["lr"] < math.inf for group in holder.param_groups)
@@ -146,15 +148,16 @@ def first_rate(new: NewOptimizer) -> float:
 
 
 def try_optimizer(where: str, new: NewOptimizer) -> None:
-    """Make the optimizer over one parameter, to meet bad arguments before training.
+    """Make the optimizer over one parameter and step it, to meet bad arguments before training.
 
     Raises:
         TrainingError: if torch does not take them.
     """
     _check_arguments(where, new.init_args)
     parameter = torch.zeros(1, requires_grad=True)
+    parameter.grad = torch.zeros(1)
     try:
-        OPTIMIZERS[new.class_path]([parameter], **new.init_args)
+        OPTIMIZERS[new.class_path]([parameter], **new.init_args).step()
     except Exception as error:
         raise TrainingError(
             f"{where}: {new.class_path} does not take {dict(new.init_args)!r}: {error}. Its "

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from families import small_classifier
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from coursekit.errors import TrainingError
 from coursekit.training import ScheduledFinetune
@@ -39,6 +44,10 @@ BAD: dict[str, tuple[Any, list[str]]] = {
         ["line 2", "python/object", "plain data"],
     ),
     "a list": ("- params: [head]\n- params: [block.2]\n", ["it is a list", "a mapping", "{0: {"]),
+    "an alias of what it stands in": (
+        "0: &all\n  params: [head]\n  lr: *all\n",
+        ["line 1", "recursive", "plain data"],
+    ),
     "empty text": ("\n", ["it is a NoneType", "a mapping"]),
     "no phase": ({}, ["it has no phase", "give at least phase 0"]),
     "a phase twice": (
@@ -177,6 +186,10 @@ BAD: dict[str, tuple[Any, list[str]]] = {
         scheduled(STEP | {"init_args": {"step_size": 1, "optimizer": "AdamW"}}),
         ["phase 1: new_lr_scheduler", "['optimizer']", "leave it out"],
     ),
+    "a factor that is divided by in the end": (
+        scheduled({"class_path": "ConstantLR", "init_args": {"factor": 0.0, "total_iters": 40}}),
+        ["phase 1: new_lr_scheduler", "ConstantLR", "division by zero"],
+    ),
     "rates that turn negative": (
         scheduled(STEP | {"init_args": {"step_size": 1, "gamma": -0.5}}),
         ["phase 1: new_lr_scheduler", "no positive numbers", "change its arguments"],
@@ -266,6 +279,10 @@ BAD: dict[str, tuple[Any, list[str]]] = {
         optimized({"class_path": "torch.optim.SGD", "init_args": {"lr": 0}}),
         ["phase 1: new_optimizer.optimizer_init.init_args.lr is 0", "a positive number"],
     ),
+    "arguments with which the optimizer cannot step": (
+        optimized({"class_path": "torch.optim.SGD", "init_args": {"differentiable": True}}),
+        ["phase 1: new_optimizer.optimizer_init.init_args", "differentiable", "documentation"],
+    ),
     "parameters among the arguments": (
         optimized({"class_path": "torch.optim.SGD", "init_args": {"params": ["head"]}}),
         ["phase 1: new_optimizer", "['params']", "leave it out"],
@@ -287,6 +304,75 @@ def test_a_bad_schedule(schedule: Any, words: list[str], make_model: Any) -> Non
     for word in words:
         assert word in message[place:], f"{word!r} is not in {message!r}"
         place = message.index(word, place) + len(word)
+
+
+WHOLE = {
+    0: HEAD | {"max_transition_epoch": 2},
+    1: {
+        "params": ["block.2", r"encoder\.encoder\.layer\.1\..*"],
+        "lr": 1e-4,
+        "max_transition_epoch": 4,
+        "new_lr_scheduler": {
+            "lr_scheduler_init": {"class_path": "StepLR", "init_args": {"step_size": 1}},
+            "pl_lrs_cfg": {"interval": "epoch", "frequency": 1, "monitor": "val_loss"},
+            "init_pg_lrs": [1e-5],
+        },
+        "new_optimizer": {
+            "optimizer_init": {"class_path": "SGD", "init_args": {"lr": 1e-3, "momentum": 0.9}}
+        },
+    },
+    2: {
+        "params": ["block.0"],
+        "new_lr_scheduler": {"lr_scheduler_init": PLATEAU, "use_current_optimizer_pg_lrs": True},
+    },
+}
+
+
+def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to everything inside."""
+    if not isinstance(value, dict | list):
+        return [here]
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    return [here, *(place for key, item in inside for place in places(item, (*here, key)))]
+
+
+def changed(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    if not place:
+        return new
+    copied = copy.copy(value)
+    copied[place[0]] = changed(value[place[0]], place[1:], new)
+    return copied
+
+
+names = st.sampled_from(["head", "block.2", ".*", "StepLR", "LambdaLR", "LinearLR", "Adam", "1e-4"])
+single = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | names
+anything = st.recursive(
+    single | st.just(10**400) | st.binary(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | single, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return small_classifier("bert")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(places(WHOLE)), anything)
+def test_whatever_stands_in_it_there_is_a_plan_or_an_error(
+    model: Any, place: tuple[Any, ...], new: Any
+) -> None:
+    schedule = changed(WHOLE, place, new)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            plan = ScheduledFinetune(schedule).plan(model, 5)
+        except TrainingError as error:
+            said = str(error)
+        else:
+            said = "schedule: " + ("" if plan.epochs > 100 else str(plan))
+    assert said.startswith("schedule: ")
 
 
 BAD_SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
