@@ -165,7 +165,7 @@ def test_a_killed_process_ends_the_job_and_any_number_goes_on(tmp_path, monkeypa
     wait_for_another_state(saved, one)
     two.kill()
     two.communicate()
-    said, _ = one.communicate(timeout=180)
+    said, _ = one.communicate(timeout=300)
     assert one.returncode == 1, said
     assert "Error: process 0 of 2 has lost another process of this job" in said
     assert "the same command goes on from there" in said
@@ -174,7 +174,7 @@ def test_a_killed_process_ends_the_job_and_any_number_goes_on(tmp_path, monkeypa
     job = start([*TORCHRUN, "-m", "coursekit", *command(tmp_path)], cache=cache)
     wait_for_another_state(saved, job)
     kill(job, rank=0)
-    said, _ = job.communicate(timeout=180)
+    said, _ = job.communicate(timeout=300)
     assert job.returncode not in (0, None), said
     assert said.count("ProgressiveUnfreeze: goes on, from") == 1
     assert "Signal 9 (SIGKILL)" in said
@@ -188,7 +188,7 @@ def test_a_killed_process_ends_the_job_and_any_number_goes_on(tmp_path, monkeypa
     assert run.cost["epochs"] == EPOCHS
     assert any("saved by 2 processes and gone on with by 1" in note for note in run.notes)
     job = start([*TORCHRUN, "-m", "coursekit", *command(tmp_path)], cache=cache)
-    said, _ = job.communicate(timeout=180)
+    said, _ = job.communicate(timeout=300)
     assert job.returncode == 0, said
     assert said.count("is finished; its result is given back") == 1
     assert said.count("record: ") == 1
