@@ -112,7 +112,7 @@ def test_what_comes_with_the_kit_is_there(run: Callable[..., Execution]) -> None
     found = run(
         "import coursekit as ck\nfrom coursekit.data.paths import bundled\n"
         "print(ck.bundled_run('frozen', 1).name, ck.load_classifier('coursekit-mini').name)\n"
-        "print(len(ck.load_selection()), len(list(bundled('blocks').glob('*.csv'))))",
+        "print(len(ck.load_selection('sample')), len(list(bundled('blocks').glob('*.csv'))))",
         limits=Limits(),
     )
     assert re.fullmatch(r"HeadOnlyFinetune\S* coursekit-mini\n\d{4,} 3\n", printed(found))
