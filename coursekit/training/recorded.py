@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,16 @@ TRAINING = "COURSEKIT_TRAINING"
 def trains_nothing() -> bool:
     """Whether this is a machine on which ``fit`` gives recorded runs back, and never trains."""
     return os.environ.get(TRAINING) == "recorded"
+
+
+@contextmanager
+def really_trains() -> Iterator[None]:
+    """Within it ``fit`` trains, wherever it runs: what is tried on a toy has no record anywhere."""
+    kept = {name: os.environ.pop(name) for name in (RECORDS, TRAINING) if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def recorded_run(identity: dict[str, Any]) -> Run | None:

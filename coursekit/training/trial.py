@@ -20,6 +20,7 @@ import numpy as np
 from coursekit import bars
 from coursekit.errors import CourseKitError, TrainingError
 from coursekit.runs import Run
+from coursekit.training.recorded import really_trains
 from coursekit.training.strategy import FinetuneStrategy, rebuild
 from coursekit.training.trial_parts import tiny_model, tiny_task
 
@@ -223,7 +224,7 @@ def _fit_findings(
             ends.append((row, _weights(model)))
 
     before = _weights(model)
-    with _modes(model) as modes, bars.silence():
+    with _modes(model) as modes, bars.silence(), really_trains():
         run = strategy.fit(model, task, epochs=epochs, seed=1, tracker=watch)
     counted = len(ends) == plan.epochs == epochs
     yield Finding(
