@@ -200,10 +200,24 @@ def handed_in(source: LessonSource, done: Any) -> dict[str, Any]:
     return notebook
 
 
+# Where a recorded run stands in for training, the model itself stays untrained: what is measured
+# on the model afterwards (05.1), and whether it had been trained before (02 to 05), is not seen.
+NOT_YET_GRADED_RIGHT = {"05"}
+NOT_YET_GRADED_WRONG = {"02", "03", "04", "05"}
+
+
+def known(request: pytest.FixtureRequest, lesson: str, lessons: set[str]) -> None:
+    """Expect a failure of these lessons, and be told as soon as it is gone."""
+    if lesson in lessons:
+        reason = "a recorded run leaves the model untrained in the grader"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+
+
 def test_a_right_solution_gets_full_marks_whoever_saved_it(
-    source: LessonSource, done: Any, room: ForkServer
+    source: LessonSource, done: Any, room: ForkServer, request: pytest.FixtureRequest
 ) -> None:
     """Graded once, with the hidden checks; the three files differ in nothing that grading reads."""
+    known(request, source.lesson, NOT_YET_GRADED_RIGHT)
     assignment = open_course(ROOT / "autograder").assignment(source.lesson)
     notebook = handed_in(source, done)
     files = {"Lab": notebook, "Colab": saved_by_colab(notebook), "VS": saved_by_vs_code(notebook)}
@@ -224,9 +238,10 @@ def test_a_right_solution_gets_full_marks_whoever_saved_it(
 
 
 def test_the_grader_gives_wrong_answers_the_marks_of_their_author(
-    source: LessonSource, done: Any, room: ForkServer
+    source: LessonSource, done: Any, room: ForkServer, request: pytest.FixtureRequest
 ) -> None:
     """The points and the message that the notebook showed, with hidden checks and without."""
+    known(request, source.lesson, NOT_YET_GRADED_WRONG)
     assignment = open_course(ROOT / "autograder").assignment(source.lesson)
     cells = [cell for cell in done.cells if cell.cell_type == "code"]
     records = {h.digest: h for cell in cells for h in harvest(html_of([cell])).runs}
