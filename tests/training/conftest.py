@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -63,6 +65,20 @@ def _weights(model: Classifier) -> dict[str, torch.Tensor]:
 def weights() -> Callable[[Classifier], dict[str, torch.Tensor]]:
     """A copy of all weights."""
     return _weights
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], float]], None]:
+    """Another ``time.monotonic`` for training; threads that other tests have left keep theirs."""
+    real = time.monotonic
+
+    def use(clock: Callable[[], float]) -> None:
+        here = threading.main_thread()
+        monkeypatch.setattr(
+            time, "monotonic", lambda: clock() if threading.current_thread() is here else real()
+        )
+
+    return use
 
 
 @pytest.fixture

@@ -407,10 +407,10 @@ def test_a_tracker_that_fails_stops_nothing(task, make_model, assert_same_bits, 
 
 
 @ALL
-def test_cost(strategy, task, make_model, monkeypatch):
+def test_cost(strategy, task, make_model, set_clock):
     """Seconds are those of training: validation, prediction and saving do not count."""
     clock = iter(range(10**6))
-    monkeypatch.setattr("coursekit.training.session.time.monotonic", lambda: next(clock))
+    set_clock(lambda: next(clock))
     model = make_model()
     run = strategy.fit(model, task, epochs=EPOCHS)
     plan = strategy.plan(model, EPOCHS)

@@ -478,12 +478,12 @@ def test_resume_from_a_folder_without_states(task, make_model, tmp_path):
 
 
 def test_states_are_saved_once_a_minute_and_at_the_end_of_epochs(
-    task, make_model, tmp_path, monkeypatch
+    task, make_model, tmp_path, monkeypatch, set_clock
 ):
     steps: list[int] = []
     now = [0.0]
     monkeypatch.setattr(state, "save_state", lambda folder, step, *_: steps.append(step))
-    monkeypatch.setattr(session.time, "monotonic", lambda: now[0])
+    set_clock(lambda: now[0])
     model = make_model()
     model.head.register_forward_pre_hook(lambda *_: now.__setitem__(0, now[0] + 25.0))
     FullFinetune(batch_size=3).fit(model, task, epochs=1, checkpoint_dir=tmp_path)
