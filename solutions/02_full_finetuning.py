@@ -2,7 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 2, t4: 4, full: 8}
-#     exercises: {"02.1": [20, 0.1, 0.1], "02.2": [15, 1, 3], "02.3": [5], "02.4": [15, 0.1, 0.5], "02.5": [15]}
+#     exercises: {"02.1": [20, 0.1, 0.1], "02.2": [15, 0.4, 3], "02.3": [5], "02.4": [15, 0.1, 0.5], "02.5": [15]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

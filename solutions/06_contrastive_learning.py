@@ -2,7 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 3, t4: 4, full: 4}
-#     exercises: {"06.1": [10], "06.2": [10], "06.3": [15], "06.4": [10, 1.5, 1.5], "06.5": [10, 1.5, 2], "06.6": [10]}
+#     exercises: {"06.1": [10], "06.2": [10], "06.3": [15], "06.4": [10, 1.5, 1.5], "06.5": [10, 0.6, 2], "06.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

@@ -193,11 +193,13 @@ def _(plain: Any, l2sp: Any, ewc: Any, replay: Any, lora: Any) -> str:
     hard = {name: judged(name, run)["auroc_hard"] for name, run in runs.items()}
     kept = min(told, key=lambda name: told[name]["loss_after"])
     best = max(hard, key=lambda name: hard[name])
-    return (
-        f"{kept} forgot least, {told[kept]['loss_after']:.3f} nats afterwards against "
-        f"{told['plain']['loss_after']:.3f} for plain; {best} has the highest hard AUROC, "
-        f"{hard[best]:.3f} against {hard['plain']:.3f}."
-    )
+    least = f"{kept} forgot least, {told[kept]['loss_after']:.3f} nats afterwards"
+    highest = f"{best} has the highest hard AUROC, {hard[best]:.3f}"
+    if kept != "plain":
+        least += f" against {told['plain']['loss_after']:.3f} for plain"
+    if best != "plain":
+        highest += f" against {hard['plain']:.3f} for plain"
+    return f"{least}; {highest}."
 
 
 # --- 05.4

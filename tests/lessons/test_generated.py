@@ -98,6 +98,7 @@ def a_notebook(html: str, source: str = "ck.compare(runs)") -> Any:
 
 
 COSTS = "<th>molecules/s</th><tr><td>0.812</td><td>{}</td><td>{}</td></tr>"
+EXPECTED = "<th>minutes</th><tr><td>60</td>\n <td>{}</td>\n <td>{}</td></tr>"
 IMAGE = '<img alt="AUROC {}" src="data:image/png;base64,{}"'
 
 
@@ -113,6 +114,10 @@ IMAGE = '<img alt="AUROC {}" src="data:image/png;base64,{}"'
         (IMAGE.format("0.5", "AA=="), IMAGE.format("0.5", "BB=="), ""),
         (IMAGE.format("0.5", "AA=="), IMAGE.format("0.7", "AA=="), "0.7 where 0.5"),
         ("took 3.5 seconds", "took 9 seconds", ""),
+        ("Expected: about 1.4 min on", "Expected: about 50 s on", ""),
+        ("1.4 minibatches", "9.4 minibatches", "9.4 where 1.4"),
+        (EXPECTED.format("0.09", "0.51"), EXPECTED.format("2.10", "0.51"), ""),
+        (EXPECTED.format("0.09", "0.51"), EXPECTED.format("0.09", "0.61"), "0.61 where 0.51"),
     ],
 )
 def test_notebooks_are_the_same_where_a_reader_sees_the_same(
