@@ -452,7 +452,7 @@ ck.check("06.5", frozen, full, contrastive, forest, table, beats)
 
 # %% [markdown]
 # In profile `cpu` the new row has a hard AUROC of 0.740, `full` 0.723. The difference, +0.017
-# [-0.043, +0.074], holds zero: **one cannot tell**. Contrast does beat `frozen`, by 0.131 [0.053, 0.209],
+# [-0.043, +0.075], holds zero: **one cannot tell**. Contrast does beat `frozen`, by 0.131 [0.053, 0.209],
 # with the same kind of head: what lesson 01 lacked were better vectors. It took about twice the time of
 # `full`, and the forest, 0.750, is still the first row. Why no more? Both saw the same labels, and 240
 # binders, which may bind in several ways.
