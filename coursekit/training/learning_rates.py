@@ -66,11 +66,14 @@ class LearningRates:
         """
         groups = self._holder.param_groups
         transition = transition_of(self.phases[number])
+        unnoted = self._unnoted(number, first_rates) and transition.optimizer is None
         if transition.optimizer is not None:
             first_rates = [first_rate(transition.optimizer)]
         if first_rates is not None:
             for group, rate in zip(groups, self._replayed(first_rates, number), strict=True):
                 group["initial_lr"] = rate
+        if unnoted:
+            groups[0]["initial_lr"] = groups[0]["lr"]
         self._join(number)
         new = transition.scheduler
         if new is None:
@@ -82,6 +85,22 @@ class LearningRates:
             group["lr"] = group["initial_lr"] = rate
         self.made_in = number
         self._scheduler = self._make()
+
+    def _unnoted(self, number: int, first_rates: Sequence[float] | None) -> bool:
+        """Whether the rate that phase 0 began with was noted nowhere before phase ``number``.
+
+        ReduceLROnPlateau, alone among schedulers, does not note it; one that follows it goes on
+        from where the rate is. A new optimizer notes it, until an epoch before it comes back.
+        """
+        gone_back = number if first_rates is None else len(first_rates)
+        first, *later = map(transition_of, self.phases[:number])
+        schedulers = [one.scheduler for one in (first, *later) if one.scheduler is not None]
+        return (
+            first.scheduler is not None
+            and all(one.class_path == PLATEAU for one in schedulers)
+            and all(one.optimizer is None for one in later[: gone_back - 1])
+            and not any(one.init_rates for one in schedulers)
+        )
 
     def _replayed(self, first_rates: Sequence[float], number: int) -> list[float]:
         """What the first rates of the phases before ``number`` are, beginning with those given."""

@@ -10,11 +10,15 @@ phase) and arguments of the callbacks; see ``CASES``. Of each epoch is kept what
 first batch begins: the phase, the epoch that was restored from, the layers that train, the
 learning rates by group (a group is what a phase opened, in order), the number of parameters with
 moments and the optimizer; and the learning rates of the second batch where they are others.
+
+After the cases thought of come cases drawn at random (``random_cases.py``), as far as it runs
+them.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import tempfile
@@ -22,6 +26,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from random_cases import random_case
+
+RANDOM = 40
 LATE = [1.0, 0.8, 0.9, 0.95, 0.7, 0.9]
 DOWN = [round(1.0 - 0.05 * n, 2) for n in range(12)]
 FLAT = [1.0]
@@ -262,6 +269,19 @@ CASES: dict[str, dict[str, Any]] = {
         "losses": FLAT, "patience": 2,
         "schedule": four({}, new("CosineAnnealingLR", T_max=6), {"lr": 3e-5}),
     },
+    "plateau halves, then a scheduler": {
+        "losses": [1.0, 0.9, 0.93, 0.96], "max_epochs": 12,
+        "scheduler": scheduler("ReduceLROnPlateau", factor=0.5, patience=0), "pl": PLATEAU,
+        "schedule": four({}, {}, {}, new("LambdaLR", lr_lambda=[1.0, 0.9, 0.7])),
+    },
+    "plateau halves, a new optimizer, and back": {
+        "losses": [1.0, 1.05], "max_epochs": 12,
+        "scheduler": scheduler("ReduceLROnPlateau", factor=0.5, patience=0), "pl": PLATEAU,
+        "schedule": four(
+            {}, {"new_optimizer": optimizer("AdamW", lr=2e-3)},
+            new("StepLR", step_size=1, gamma=0.5),
+        ),
+    },
     "new optimizer": {
         "losses": FLAT, "patience": 2,
         "schedule": four({}, {"new_optimizer": optimizer("AdamW", lr=5e-4)}),
@@ -428,6 +448,14 @@ def main() -> None:
     traces = {}
     for name, case in CASES.items():
         traces[name] = {"case": {"scheduler": STEP} | case, **trace(case)}
+    for seed in itertools.count():
+        if sum(name.startswith("random") for name in traces) == RANDOM:
+            break
+        case = random_case(seed)
+        try:
+            traces[f"random {seed}"] = {"case": case, **trace(case)}
+        except (IndexError, KeyError, TypeError) as error:  # a fault of finetuning-scheduler's
+            print(f"random {seed}: {type(error).__name__}: {error}")
     lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in traces.items())
     Path(__file__).with_name("traces.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
