@@ -8,7 +8,7 @@ import pytest
 import coursekit as ck
 from coursekit.lessons import recordings
 from coursekit.lessons.recordings import RECORDINGS, identity, identity_in, wanted
-from coursekit.runs.bundled import bundled_names
+from coursekit.runs.bundled import bundled_embeddings, bundled_names
 
 
 @pytest.mark.parametrize(("name", "seed"), wanted())
@@ -40,10 +40,33 @@ def test_one_that_is_up_to_date_is_left_alone(
 @pytest.mark.slow
 def test_made_again_it_predicts_the_same() -> None:
     """The whole way, for the run that costs least."""
-    now, kept = recordings.train("frozen", 0), ck.bundled_run("frozen", 0)
+    (now, _), kept = recordings.train("frozen", 0), ck.bundled_run("frozen", 0)
     merged = now.predictions.merge(kept.predictions, on=["molecule_id", "part"])
     assert len(merged) == len(kept.predictions)
     assert np.abs(merged["score_x"] - merged["score_y"]).max() < 0.02
+
+
+def test_the_card_is_the_one_that_the_runs_give() -> None:
+    path = recordings._folder() / "README.md"
+    assert path.read_text("utf-8") == recordings.card(), "make recordings"
+
+
+@pytest.mark.parametrize("name", [name for name, one in RECORDINGS.items() if one.embeds])
+def test_vectors_are_those_of_the_encoder_before_and_after_that_very_run(name: str) -> None:
+    """Before: as today's encoder gives them. After: its head, which is linear, fits them."""
+    run, (stages, molecules) = ck.bundled_run(name), bundled_embeddings(name)
+    before, after = stages.values()
+    task = RECORDINGS[name].task
+    assert list(molecules["molecule_id"]) == list(task.test["molecule_id"])
+    model = ck.load_classifier(recordings.ENCODER, pooling=recordings.POOLING)
+    assert np.abs(before - model.embed(list(task.test["smiles"]))).max() < 0.02
+    scores = run.predictions.set_index(["part", "molecule_id"])["score"]["test"]
+    scores = scores[molecules["molecule_id"]].to_numpy(float)
+    logits = np.log(scores / (1 - scores))
+    for vectors, fits in ((after, True), (before, False)):
+        columns = np.column_stack([vectors, np.ones(len(vectors))])
+        rest = logits - columns @ np.linalg.lstsq(columns, logits, rcond=None)[0]
+        assert (np.std(rest) < 0.02 * np.std(logits)) == fits
 
 
 def three(name: str) -> list[ck.Run]:
