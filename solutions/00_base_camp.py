@@ -12,7 +12,7 @@
 # %% [markdown]
 # # 00 Base camp
 #
-# **Why this lesson.** Everything later in this course is judged by numbers that come from sequencing
+# **Why this lesson.** Everything later is judged by numbers that come from sequencing
 # reads. Whoever does not know what those reads say, and what they do not, will trust the wrong model.
 #
 # **After it you can** read a selection table, compute an enrichment and say why it is cautious,
@@ -25,7 +25,8 @@
 # %% [markdown]
 # ## Setup
 # On Colab, first upload coursekit's wheel (`coursekit-….whl`) to the files pane; elsewhere the kit is
-# installed already. Stuck? A check names the next hint. `ck.progress()` shows what is done.
+# installed already. A check shows what you can say when you are done, and the next hint if you are
+# stuck; `ck.progress()` shows what is done.
 
 # %%
 import glob
@@ -106,12 +107,19 @@ ck.check("00.1", share_unseen, median_load, selection)
 # %% [markdown] coursekit="hint 00.1"
 # Comparing a column with 0 gives True and False; their mean is a share.
 
+# %% [markdown] coursekit="success 00.1"
+# - I know which share of the molecules left no read on the target.
+# - I can say what the load tells that the reads on the target do not.
+#
+# "Why does a selection have replicates, and what would one replicate more change?"
+
 # %% [markdown]
 # ## From reads to enrichment
 # Ten reads on the target and none on the matrix: is that a binder? A
 # count *k* comes from a rate that we never see. If reads come independently of each other, counts
 # follow **Poisson** statistics (Kuai et al. 2018, doi 10.1177/2472555218757718), and that rate lies, with 95% confidence, between `chi2.ppf(0.025, 2 * k) / 2`
-# and `chi2.ppf(0.975, 2 * (k + 1)) / 2`. KinDEL's **enrichment** is cautious on both sides: the
+# and `chi2.ppf(0.975, 2 * (k + 1)) / 2`, where `chi2.ppf` (SciPy) gives the point below which that
+# share of a chi-square distribution lies. KinDEL's **enrichment** is cautious on both sides: the
 # *lower* bound for the target divided by the *upper* bound for the matrix.
 
 # %%
@@ -193,6 +201,12 @@ ck.check("00.2", my_enrichment)
 # %% [markdown] coursekit="hint 00.2"
 # Nothing read on the target means a lower bound of 0: return 0.0 before you divide.
 
+# %% [markdown] coursekit="success 00.2"
+# - I can say why a lower bound is divided by an upper bound.
+# - I can say what 0 reads on the target give, and why.
+#
+# "What is the difference between a confidence interval for a rate and one for a ratio of rates?"
+
 # %% [markdown]
 # ## Zero is not proof
 # A molecule without reads may bind and yet have been missed, because it was rare in the tube or never
@@ -241,6 +255,12 @@ ck.check("00.3", reads_per_load, p_silent)
 
 # %% [markdown] coursekit="hint 00.3"
 # Expected are `4 * reads_per_load` reads; `np.exp` of minus that is the chance of none.
+
+# %% [markdown] coursekit="success 00.3"
+# - I can say what a zero proves at a load of 4, and at a load of 40.
+# - I know why the share that I found is too low.
+#
+# "Why do sequencing counts vary more than Poisson statistics allow?"
 
 # %% [markdown]
 # ## Easy and hard negatives
@@ -308,10 +328,16 @@ ck.check("00.4", tanimoto)
 # %% [markdown] coursekit="hint 00.4"
 # `(a & b).sum() / (a | b).sum()`.
 
+# %% [markdown] coursekit="success 00.4"
+# - I can work out the similarity of two short lists of bits by hand.
+# - I have seen a hard negative beside its nearest binder.
+#
+# "Which two molecules have the same Morgan fingerprint although they differ?"
+
 # %% [markdown]
 # ## A baseline nobody may skip
-# Morgan fingerprints (Rogers and Hahn 2010, doi 10.1021/ci100050t) with two
-# classical models. They take seconds, and learned representations often do no better (Deng et al. 2023,
+# Morgan fingerprints (Rogers and Hahn 2010, doi 10.1021/ci100050t) with logistic regression and a
+# random forest take seconds, and learned representations often do no better (Deng et al. 2023,
 # doi 10.1038/s41467-023-41948-6). Scores are **AUROC**, the chance that a binder is ranked above a
 # negative (guessing: 0.5), and **AU-PRC**: **precision**, the share of binders among what is called one,
 # averaged over all thresholds (guessing: the share of binders). In brackets are 95% **intervals**: where a
@@ -347,6 +373,12 @@ ck.check("00.5", logistic, forest, baselines)
 
 # %% [markdown] coursekit="hint 00.5"
 # `logistic = ck.fingerprint_baseline(task, "logistic")`, and `"forest"` likewise.
+
+# %% [markdown] coursekit="success 00.5"
+# - I know the number to beat on hard negatives.
+# - I can say whether the order of the two models may be chance.
+#
+# "Why might a random forest on fingerprints beat a neural network on a few thousand molecules?"
 
 # %% [markdown]
 # Read it by columns: both models lose on hard negatives, where fingerprints of the two classes
@@ -384,14 +416,17 @@ ck.check("00.6", reflection_00)
 # named as well as the harm to the training; (3) a remedy that uses the load, or scores easy and hard
 # apart.
 
+# %% [markdown] coursekit="success 00.6"
+# - I name what goes wrong for the training and for the score.
+# - I ask for something that can be had from this table.
+#
+# "How do published models on DNA-encoded libraries choose their negatives?" Look whether its
+# sources say so.
+
 # %% [markdown]
 # ## Before you hand in
-# - I can say why enrichment divides a lower by an upper bound.
-# - I can say what a zero proves at a load of 4, and at a load of 40.
-# - I know the number to beat on hard negatives.
-#
-# **Ask your assistant:** "Why do sequencing counts vary more than Poisson statistics allow?" Check
-# one claim of its answer.
+# Could you say each sentence of the success lists to a colleague? Ask your assistant what the checks
+# suggest, and hold one claim of each answer against a source or your own numbers.
 #
 # **To go further:** `coursekit data simulate --seed 7 --out another` makes another screen. How much do
 # the baselines change? Next: lesson 01, a molecular transformer.

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   coursekit:
-#     minutes: {quick: 1, cpu: 2, t4: 4, full: 8}
+#     minutes: {quick: 1, cpu: 1, t4: 4, full: 8}
 #     exercises: {"02.1": [20, 0.1, 0.1], "02.2": [15, 0.4, 3], "02.3": [5], "02.4": [15, 0.1, 0.5], "02.5": [15]}
 #   kernelspec:
 #     display_name: Python 3
@@ -18,8 +18,8 @@
 # **After it you can** set up fine-tuning in plain PyTorch and say what each line is for, fine-tune an
 # encoder without wrecking it, watch, stop and resume a run, and fill the table this course is about.
 #
-# **Needed before:** lesson 01. **Time:** 90 minutes, of which the computer works for about two on two
-# processor cores, on a quarter of the sample, and four on a T4 with ChemBERTa (an estimate). **Hand in:** this
+# **Needed before:** lesson 01. **Time:** 90 minutes, of which the computer works for about one on two
+# processor cores (measured), on a quarter of the sample, and four on a T4 with ChemBERTa (an estimate). **Hand in:** this
 # notebook, saved after its last cell: setup and loop, loss curve, scores, table, five short answers.
 
 # %% [markdown]
@@ -227,6 +227,12 @@ ck.check("02.1", build, training_step, losses)
 # %% [markdown] coursekit="hint 02.1"
 # `torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=lr)` knows all weights.
 
+# %% [markdown] coursekit="success 02.1"
+# - I can say what each line of the step is for.
+# - I can say what happens without `zero_grad`, and without `squeeze`.
+#
+# "What does AdamW do with a gradient that plain gradient descent does not?"
+
 # %% [markdown]
 # ## With the kit
 # Twenty steps show more noise than learning, and your loop lacks what a real run needs: **validation**,
@@ -253,7 +259,7 @@ ck.strategy_explorer(fresh, task, strategy, epochs)
 # **embeddings**, the vectors that tokens begin with, and from the first epoch to the last.
 #
 # **If memory does not suffice:** a batch of 8 or 4 with `accumulate=4` or `8` makes the same step in
-# pieces; `gradient_checkpointing=True` computes activations twice to keep fewer; a smaller encoder and
+# pieces; `gradient_checkpointing=True` computes twice what one layer hands to the next, to keep less of it; a smaller encoder and
 # fewer epochs always help. What each takes here, measured on a few steps:
 
 # %%
@@ -307,6 +313,14 @@ ck.check("02.2", fine_tuned)
 # %% [markdown] coursekit="hint 02.2"
 # `fine_tuned = strategy.fit(fresh, task, epochs=epochs, checkpoint_dir=env.folder("fine-tuned"))`
 
+# %% [markdown] coursekit="success 02.2"
+# - I can say what the gray line, the dots and the right panel show.
+# - I can say why the learning rate is small, and smaller for lower blocks.
+# - I stopped a run, and it went on where it had stopped.
+#
+# "What would you look at first if my validation loss rises from epoch 2 on?" Check the answer
+# against your curve.
+
 # %% [markdown]
 # Read the left panel: the gray line is the loss of single steps, noisy because each sees other molecules;
 # dots are means over an epoch. Where the training loss keeps falling and the validation loss does not,
@@ -345,6 +359,12 @@ ck.check("02.3", fine_tuned, scores)
 
 # %% [markdown] coursekit="hint 02.3"
 # `scores = fine_tuned.scores()`
+
+# %% [markdown] coursekit="success 02.3"
+# - I can say on which molecules these scores were made.
+# - I can say which of the four is hardest to raise.
+#
+# "Why may the test part not decide when training ends?"
 
 # %% [markdown]
 # ## The comparison
@@ -407,6 +427,12 @@ ck.check("02.4", frozen, fine_tuned, table)
 # %% [markdown] coursekit="hint 02.4"
 # `table = comparison.table[["easy AUROC", "easy AU-PRC", "hard AUROC", "hard AU-PRC"]]`
 
+# %% [markdown] coursekit="success 02.4"
+# - My table has both rows and the four columns.
+# - I know what its intervals leave out.
+#
+# "How does a paired comparison of two models differ from looking whether two bars overlap?"
+
 # %% [markdown]
 # No time to train? The course brings both runs along, on the whole sample (profile `cpu`, two cores of a
 # shared machine). Below are your runs if there are any; if not, theirs, and their loss curve.
@@ -468,14 +494,16 @@ ck.check("02.5", how_much_better, worth_it, easy_or_hard, small_set, contrastive
 # one for its reason: an interval, a cost, what the blocks learn, memorizing against forgetting, what the
 # contrastive objective asks for that cross-entropy does not.
 
+# %% [markdown] coursekit="success 02.5"
+# - Each answer has a reason, and a number where there is one.
+# - I can say how forgetting differs from overfitting.
+#
+# "How would I tell forgetting from overfitting?"
+
 # %% [markdown]
 # ## Before you hand in
-# - I can say what happens without `zero_grad`, and without `squeeze`.
-# - I can say why the learning rate is small, and smaller for lower blocks.
-# - My table has both rows, and I know what its intervals leave out.
-#
-# **Ask your assistant:** "What would you look at first if my validation loss rises from epoch 2 on?" and
-# "How would I tell forgetting from overfitting?" Check its answer against your curve.
+# Could you say each sentence of the success lists to a colleague? Ask your assistant what the checks
+# suggest, and hold one claim of each answer against a source or your own numbers.
 #
 # **To go further:** make `lr` ten times larger, then ten times smaller: what does the curve look like?
 # Next: lesson 03, where the blocks open one after the other.

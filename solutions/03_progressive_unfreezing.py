@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   coursekit:
-#     minutes: {quick: 1, cpu: 3, t4: 6, full: 10}
+#     minutes: {quick: 1, cpu: 2, t4: 6, full: 10}
 #     exercises: {"03.1": [10], "03.2": [20, 0.1, 0.1], "03.3": [10], "03.4": [10, 2, 5], "03.5": [5, 0.1, 0.1], "03.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
@@ -19,8 +19,8 @@
 # **After it you can** work out learning rates per block, read a freeze map, write a training strategy of
 # your own, compare strategies at equal time and over seeds, and say what a frozen block saves.
 #
-# **Needed before:** lesson 02. **Time:** 75 minutes, of which the computer works for about three on two
-# processor cores, and six on a T4 with ChemBERTa (an estimate). **Hand in:** this notebook, saved after
+# **Needed before:** lesson 02. **Time:** 75 minutes, of which the computer works for about two on two
+# processor cores (measured), and six on a T4 with ChemBERTa (an estimate). **Hand in:** this notebook, saved after
 # its last cell.
 
 # %% [markdown]
@@ -112,11 +112,17 @@ ck.check("03.1", block_rates, embeddings_rate)
 # %% [markdown] coursekit="hint 03.1"
 # `[2e-5 * 0.9 ** (11 - block) for block in range(12)]`
 
+# %% [markdown] coursekit="success 03.1"
+# - I can work out the rate of any block from that of the top one.
+# - I can say why lower blocks get less.
+#
+# "Who introduced discriminative learning rates, and on which model?"
+
 # %% [markdown]
 # ## A strategy of your own
 # In the kit a strategy is one class with one method. `phases(model, epochs)` returns a list of
 # `ck.Phase(learning_rates, epochs)`: the learning rate of each group that trains, by name, and for how
-# long. A group that is not named stays frozen. `list(model.groups)` names them from the embeddings up to
+# long; `self.lr` is the strategy's own rate. A group that is not named stays frozen. `list(model.groups)` names them from the embeddings up to
 # the head; `epochs=None` in the last phase takes what is left.
 #
 # ### Exercise 03.2: write it
@@ -238,6 +244,13 @@ ck.check("03.2", MyUnfreeze)
 # %% [markdown] coursekit="hint 03.2"
 # `sizes = [*range(1, len(names), 2), len(names)][:epochs]` says how many groups are open in each phase.
 
+# %% [markdown] coursekit="success 03.2"
+# - My strategy keeps all promises of the suite.
+# - It works on a model of another depth, and with few epochs.
+#
+# "When does gradual unfreezing help a transformer, and who measured it?" Look whether its sources
+# say so.
+
 # %% [markdown]
 # Each line of the table is a promise, such as that what was opened moved, in a training on 30 molecules,
 # and all else kept every bit.
@@ -289,6 +302,12 @@ ck.check("03.3", progressive_epochs, full_epochs, model)
 
 # %% [markdown] coursekit="hint 03.3"
 # The first seven epochs cost 21/6 = 3.5; each later one costs 1.
+
+# %% [markdown] coursekit="success 03.3"
+# - I can say why equal epochs are not a fair comparison.
+# - I can say what the kept states save.
+#
+# "Why does training a layer cost about three times as much as only running it?"
 
 # %% [markdown]
 # That was a count. A clock sees more: warm-up, validation, the pass that fills the cache. Here are a few
@@ -377,6 +396,12 @@ ck.check("03.4", frozen, full, progressive, mine, table)
 # %% [markdown] coursekit="hint 03.4"
 # `full = fitted(ck.FullFinetune(lr=lr), full_epochs)`, and the others likewise.
 
+# %% [markdown] coursekit="success 03.4"
+# - All four runs have about the same time, or I know why not.
+# - I can say which groups moved furthest.
+#
+# "Why might the top layers of an encoder be worth initializing anew?"
+
 # %% [markdown]
 # Dotted lines in a curve mark where a block opens. Look at the seconds, too: is the time equal, and if
 # not, what did the count leave out? The **unfreezing player** steps through your run, or the course's:
@@ -447,6 +472,12 @@ ck.check("03.5", gains)
 # %% [markdown] coursekit="hint 03.5"
 # Subtract seed by seed, then you have three numbers to look at.
 
+# %% [markdown] coursekit="success 03.5"
+# - I can say what seeds add to an interval.
+# - I can say why three seeds decide little.
+#
+# "How many seeds do I need to see a difference of 0.01 if seeds differ by 0.02?"
+
 # %%
 from coursekit.evaluation.figures import seeds_figure
 
@@ -494,14 +525,17 @@ ck.check("03.6", reflection_03)
 # order of opening with a reason; (3) a comparison at equal time or equal cost; (4) several seeds, or an
 # interval, before a difference is believed.
 
+# %% [markdown] coursekit="success 03.6"
+# - I weigh weights that move against labels.
+# - My comparison could prove me wrong.
+#
+# "What is known about fine-tuning on fewer than 500 labels?" Ask for sources, and look whether they
+# say so.
+
 # %% [markdown]
 # ## Before you hand in
-# - I can work out the rate of any block from the top's.
-# - My strategy works on a model of another depth.
-# - I can say why equal epochs are not a fair comparison, and what seeds add to an interval.
-#
-# **Ask your assistant:** "When does gradual unfreezing help a transformer, and who measured it?" and "Why
-# might the top layers of an encoder be worth initializing anew?" Look whether its sources say so.
+# Could you say each sentence of the success lists to a colleague? Ask your assistant what the checks
+# suggest, and hold one claim of each answer against a source or your own numbers.
 #
 # **To go further:** `ck.ProgressiveUnfreeze(max_unfrozen=2)`: how much of the gain do two blocks give?
 # Next: lesson 04, where a schedule decides when a block opens.

@@ -2,7 +2,7 @@
 # jupyter:
 #   coursekit:
 #     minutes: {quick: 1, cpu: 2, t4: 4, full: 4}
-#     exercises: {"04.1": [5, 0.1, 0.1], "04.2": [10, 0.1, 0.1], "04.3": [10], "04.4": [10, 0.8, 2], "04.5": [10], "04.6": [10, 0.8, 2], "04.7": [10]}
+#     exercises: {"04.1": [5, 0.1, 0.1], "04.2": [10, 0.1, 0.1], "04.3": [10], "04.4": [10, 0.5, 2], "04.5": [10], "04.6": [10, 0.8, 2], "04.7": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -21,7 +21,7 @@
 # its time.
 #
 # **Needed before:** lesson 03. **Time:** 60 to 75 minutes, of which the computer works for about two on
-# two processor cores and four on a T4 (an estimate). **Hand in:** this
+# two processor cores (measured) and four on a T4 (an estimate). **Hand in:** this
 # notebook, saved after its last cell.
 
 # %% [markdown]
@@ -100,6 +100,12 @@ ck.check("04.1", n_phases, n_pairs, last_opens, model)
 # %% [markdown] coursekit="hint 04.1"
 # Phase 0 takes 3 epochs, each later one 2. How many phases lie before the last one?
 
+# %% [markdown] coursekit="success 04.1"
+# - I can count the phases of a schedule out of a model.
+# - I can say when the last phase begins if nothing gets better.
+#
+# "What are the risks of ending a training by patience when the validation set is small?"
+
 # %% [markdown]
 # From row to row more trains. In
 # finetuning-scheduler's documentation (2.13; a language model, DeBERTa-v3-base, on RTE; one seed) a schedule by pairs took
@@ -108,7 +114,7 @@ ck.check("04.1", n_phases, n_pairs, last_opens, model)
 #
 # ## A schedule of your own
 # An **explicit schedule** is YAML. Each phase has `params` (groups, parameters, or patterns that fit
-# *whole* names), and may have `lr`, with which these begin, and `max_transition_epoch`, the epoch of the
+# *whole* names), and may have `lr`, with which these begin (else `base_max_lr`), and `max_transition_epoch`, the epoch of the
 # run *before* which the phase ends at the latest. A colleague's draft:
 
 
@@ -197,6 +203,12 @@ ck.check("04.2", my_schedule, model)
 # One phase in one line: `1: {params: [block.5, block.4], lr: 1.0e-3, max_transition_epoch: 6}`. The
 # pattern `block.[0-3]` fits four groups.
 
+# %% [markdown] coursekit="success 04.2"
+# - My text says who opens, how fast and until when.
+# - I can say what a pattern must fit.
+#
+# "Write a schedule for a 12-block encoder and defend each line." Let the kit check its YAML.
+
 # %%
 plan = try_plan(my_schedule) if my_schedule is not ... else None
 plan.plot() if plan else "The picture appears here after exercise 04.2."
@@ -261,6 +273,12 @@ ck.check("04.3", trace_a, trace_b, trace_c)
 # %% [markdown] coursekit="hint 04.3"
 # In trace c the best is 0.60, of epoch 1. Do epochs 4 and 5 beat it?
 
+# %% [markdown] coursekit="success 04.3"
+# - I can say from a trace when the next phase begins, and with which weights.
+# - I can say what ends a phase first.
+#
+# "Why go back to the best weights before the next layers open?"
+
 # %% [markdown]
 # ### Exercise 04.4: train by it, and read the trace
 # **Goal:** the same on a run of your own. Fit the schedule as `scheduled`, for 12 epochs. From the rows of
@@ -318,6 +336,12 @@ ck.check("04.4", scheduled, starts, final_epoch)
 
 # %% [markdown] coursekit="hint 04.4"
 # `valid.groupby("phase")["epoch"].min().to_dict()`, and the epoch in the row where `loss` is lowest.
+
+# %% [markdown] coursekit="success 04.4"
+# - I can find each transition in the history of a run.
+# - I can say which phase left nothing behind.
+#
+# "What does it mean if a newly opened layer makes the validation loss worse at once?"
 
 # %% [markdown]
 # On a quarter of the sample (profile `cpu`, two cores, one seed) numbers ended phases 0 and 1. Phase 2 began
@@ -396,6 +420,12 @@ ck.check("04.5", my_rates, head_rate, model)
 # %% [markdown] coursekit="hint 04.5"
 # Half-way through, a cosine that ends at zero has fallen to half. What did the *head* begin with?
 
+# %% [markdown] coursekit="success 04.5"
+# - I can say which groups a schedule of learning rates moves.
+# - I can work out a rate half-way through a cosine.
+#
+# "How do a cosine, a step and a linear decay differ in what the last epochs do?"
+
 # %%
 from coursekit.evaluation.figures import learning_rate_plan
 
@@ -459,6 +489,12 @@ ck.check("04.6", scheduled, shallow, full, forest, table)
 # %% [markdown] coursekit="hint 04.6"
 # Load a classifier for each fit; `ck.compare({"full": full, …})` makes the table.
 
+# %% [markdown] coursekit="success 04.6"
+# - I know what the third phase brought, and how sure that is.
+# - I can say what the schedule saved.
+#
+# "How would you compare two schedules fairly, and what would you hold fixed?"
+
 # %% [markdown]
 # In profile `cpu`, `scheduled` and `shallow` are equal: the third phase was thrown away.
 # Hard AUROC is 0.713 for both, 0.723 for `full`, and zero lies inside the interval of the difference: **the schedule did not beat plain fine-tuning**. The forest is highest, 0.750, ahead of
@@ -503,13 +539,17 @@ ck.check("04.7", reflection_04)
 # change that follows from it, fewer phases, epoch limits or less patience; (3) a fair comparison: equal
 # time or steps, several seeds or intervals, and a baseline.
 
+# %% [markdown] coursekit="success 04.7"
+# - I count patience against the epochs that there are.
+# - My comparison has a baseline.
+#
+# "Which published results compare unfreezing schedules with plain fine-tuning at equal cost?" Look
+# whether its sources say so.
+
 # %% [markdown]
 # ## Before you hand in
-# - I can say from a trace when the next phase begins, and with which weights.
-# - I know what the third phase brought, and how sure that is.
-#
-# **Ask your assistant:** "Write a schedule for a 12-block encoder and defend each line." Let the kit check
-# its YAML.
+# Could you say each sentence of the success lists to a colleague? Ask your assistant what the checks
+# suggest, and hold one claim of each answer against a source or your own numbers.
 #
 # **To go further:** run `implicit` on the whole sample; does depth pay there? Next: lesson 05, what
 # fine-tuning forgets.

@@ -1,8 +1,8 @@
 # ---
 # jupyter:
 #   coursekit:
-#     minutes: {quick: 1, cpu: 6, t4: 3, full: 3}
-#     exercises: {"05.1": [10, 1, 0.1], "05.2": [10], "05.3": [10, 4, 1], "05.4": [10], "05.5": [10, 0.3, 0.3], "05.6": [10]}
+#     minutes: {quick: 1, cpu: 4, t4: 3, full: 3}
+#     exercises: {"05.1": [10, 0.6, 0.1], "05.2": [10], "05.3": [10, 3, 1], "05.4": [10], "05.5": [10, 0.3, 0.3], "05.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -20,8 +20,8 @@
 # its gradient by hand, compare L2-SP, EWC, replay and LoRA fairly, read the trade-off between
 # learning and keeping, and choose a strategy within a budget, knowing what the choice rests on.
 #
-# **Needed before:** lesson 02. **Time:** 60 minutes, of which the computer works for about six on
-# two processor cores and three on a T4 (estimates). **Hand in:** this notebook,
+# **Needed before:** lesson 02. **Time:** 60 minutes, of which the computer works for about four on
+# two processor cores (measured) and three on a T4 (an estimate). **Hand in:** this notebook,
 # saved after its last cell.
 
 # %% [markdown]
@@ -120,6 +120,12 @@ ck.check("05.1", before, after, plain)
 # %% [markdown] coursekit="hint 05.1"
 # `ck.masked_token_loss(model, heldout)["loss"]`, `ck.FullFinetune(lr=1e-3).fit(model, task,
 # epochs=epochs, heldout=heldout)`, and the first line again.
+
+# %% [markdown] coursekit="success 05.1"
+# - I know how much `plain` forgot, in nats.
+# - I can say what a frozen encoder would have shown.
+#
+# "Why can a model forget a task without its score on the new one showing it?"
 
 # %% [markdown]
 # ## Held at a spring
@@ -220,6 +226,12 @@ ck.check("05.2", penalty, gradient)
 # %% [markdown] coursekit="hint 05.2"
 # `strength / 2 * ((w - start) ** 2).sum()`; the gradient is not summed up.
 
+# %% [markdown] coursekit="success 05.2"
+# - I can say which way a step on the penalty moves a weight.
+# - I can say how this differs from weight decay.
+#
+# "What does the Fisher information of one weight mean?"
+
 # %% [markdown]
 # The kit applies this pull after the optimizer's step, as AdamW applies its decay (Loshchilov and
 # Hutter 2019, arXiv 1711.05101): a step takes `learning rate × strength` of the way back, a tenth at a
@@ -291,6 +303,13 @@ ck.check("05.3", plain, l2sp, ewc, replay, lora)
 # %% [markdown] coursekit="hint 05.3"
 # Load a classifier inside the loop over strategies, and give `fit` the same `task`, `epochs` and
 # `heldout` each time.
+
+# %% [markdown] coursekit="success 05.3"
+# - All five runs had the same molecules and epochs.
+# - I can say why EWC's springs are not all alike.
+#
+# "Why does replay often beat EWC, and when can it not be used?" Ask for a source, and look whether
+# it says so.
 
 # %% [markdown]
 # ## The trade-off
@@ -406,6 +425,12 @@ ck.check("05.4", worth_having)
 # `points = list(zip(forgotten, auroc, strict=True))`; keep position i if `any(...)` over all points that beat
 # `points[i]` is false. Points that are the same do not beat each other.
 
+# %% [markdown] coursekit="success 05.4"
+# - I can name an approach that another one beats, or say why there is none.
+# - My function keeps both of two that are alike.
+#
+# "When is a Pareto front more honest than a weighted sum of two goals?"
+
 # %% [markdown]
 # ## Choosing within a budget
 # Which strategy at all, before any penalty? That hangs on how many molecules there are, how close they
@@ -481,6 +506,12 @@ ck.check("05.5", pick, advice)
 # %% [markdown] coursekit="hint 05.5"
 # `fitting = [name for name in minutes if minutes[name] <= budget]`; where it is empty, return None.
 
+# %% [markdown] coursekit="success 05.5"
+# - I can say which parts of the advice were measured here.
+# - I can say what my choice does when nothing fits.
+#
+# "How would you test a recommendation that rests on one benchmark?"
+
 # %% [markdown]
 # ## Reflection
 # ### Exercise 05.6
@@ -522,14 +553,16 @@ ck.check("05.6", worth_holding, my_criticism)
 # its score), at least one thing left out, and an experiment that could prove the choice wrong, with
 # several seeds or an interval.
 
+# %% [markdown] coursekit="success 05.6"
+# - I use my own numbers of both axes.
+# - My experiment could prove the choice wrong.
+#
+# "For which later uses of an encoder does forgetting matter, and for which not?"
+
 # %% [markdown]
 # ## Before you hand in
-# - I know how much `plain` forgot, in nats.
-# - I can say why EWC's springs are not all alike.
-# - I can name an approach that another one beats, or say why there is none.
-#
-# **Ask your assistant:** "Why does replay often beat EWC, and when can it not be used?" and "What does
-# the Fisher information of one weight mean?" Ask for a source, and look whether the source says so.
+# Could you say each sentence of the success lists to a colleague? Ask your assistant what the checks
+# suggest, and hold one claim of each answer against a source or your own numbers.
 #
 # **To go further:** other strengths. Draw one line through all of L2-SP's points, one through replay's:
 # does one lie above the other everywhere? Next: lesson 06, where molecules are compared with each other.

@@ -1,8 +1,8 @@
 # ---
 # jupyter:
 #   coursekit:
-#     minutes: {quick: 1, cpu: 3, t4: 4, full: 4}
-#     exercises: {"06.1": [10], "06.2": [10], "06.3": [15], "06.4": [10, 1.5, 1.5], "06.5": [10, 0.6, 2], "06.6": [10]}
+#     minutes: {quick: 1, cpu: 2, t4: 4, full: 4}
+#     exercises: {"06.1": [10], "06.2": [10], "06.3": [15], "06.4": [10, 1, 1.5], "06.5": [10, 0.6, 2], "06.6": [10]}
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -21,7 +21,7 @@
 # table whether it paid.
 #
 # **Needed before:** lessons 01 and 02. **Time:** 60 to 75 minutes, of which the computer works for about
-# three on two processor cores (measured) and four on a T4, where the whole task is used (an estimate).
+# two on two processor cores (measured) and four on a T4, where the whole task is used (an estimate).
 # **Hand in:** this notebook, saved after its last cell.
 
 # %% [markdown]
@@ -142,6 +142,12 @@ ck.check("06.1", purity)
 # %% [markdown] coursekit="hint 06.1"
 # `np.argsort(-near, axis=1)[:, :k]` has each row's neighbors; `binder[that][binder]` keeps binders' rows.
 
+# %% [markdown] coursekit="success 06.1"
+# - I can say why a molecule is not its own neighbor.
+# - I can say which purity means that nearness says nothing.
+#
+# "When do cosine and distance give other neighbors?"
+
 # %% [markdown]
 # ## Pull and push
 # The **supervised contrastive loss** (Khosla et al. 2020, arXiv 2004.11362, equation 2) takes a molecule
@@ -209,6 +215,13 @@ ck.check("06.2", share_b, share_h, loss)
 
 # %% [markdown] coursekit="hint 06.2"
 # For anchor b the cosines with a, h and e are 0.8, 0.6 and 0. The loss is the mean of two -log(share).
+
+# %% [markdown] coursekit="success 06.2"
+# - I can say who is in the sum below the fraction line, and who is not.
+# - I can say what a lower temperature does to the shares.
+#
+# "What do alignment and uniformity (Wang and Isola 2020, arXiv 2005.10242) say about a contrastive
+# loss?"
 
 # %% [markdown]
 # ### Exercise 06.3: the loss in PyTorch
@@ -301,6 +314,12 @@ ck.check("06.3", my_contrast)
 # `binder[:, None] & binder[None, :]` marks pairs of binders; take out the diagonal, sum by row, keep
 # binders' rows, divide by how many partners each has, average.
 
+# %% [markdown] coursekit="success 06.3"
+# - My function gives the number of exercise 06.2.
+# - I can say why the hard negative is pushed harder although nobody marked it.
+#
+# "Why is `logsumexp` safer than the logarithm of a sum of exponentials?"
+
 # %%
 from coursekit.evaluation.figures import pull_and_push
 
@@ -372,17 +391,25 @@ ck.check("06.4", contrastive, loss_first, loss_last)
 # %% [markdown] coursekit="hint 06.4"
 # `contrastive.history.query("split == 'valid'")["contrastive_loss"].dropna()` has one number an epoch.
 
+# %% [markdown] coursekit="success 06.4"
+# - I can say why there is no validation AUROC in the first phase.
+# - I can say what the held-out loss and the purity tell, and where they disagree.
+#
+# "When do large batches matter for contrastive learning?" Check one claim of the answer.
+
 # %% [markdown]
 # While the encoder learns by contrast there is no classifier to validate; the dotted line marks where
 # the head begins. It is best in its second epoch, and those are the weights that are kept.
 
 # %%
 from coursekit.evaluation.figures import embedding_figure
+from coursekit.runs.bundled import bundled_embeddings
 
 after = trained.embed(list(task.test["smiles"]))
-stages = {"before": before, "after contrastive training": after}
-untrained = "The picture appears here after exercise 06.4."
-embedding_figure(stages, task.test) if contrastive is not ... else untrained
+stages, molecules = {"before": before, "after contrastive training": after}, task.test
+if contrastive is ...:  # not done yet: those of the run that comes with the course
+    stages, molecules = bundled_embeddings("contrastive")
+embedding_figure(stages, molecules)
 
 # %% [markdown]
 # Each point is a test molecule. The two axes are those along which vectors differ most and hold only a
@@ -450,6 +477,12 @@ ck.check("06.5", frozen, full, contrastive, forest, table, beats)
 # %% [markdown] coursekit="hint 06.5"
 # If zero lies inside of the interval, chance could have made the difference: "cannot tell".
 
+# %% [markdown] coursekit="success 06.5"
+# - I know whether contrast beat fine-tuning here, and how sure that is.
+# - I know the row with the highest hard AUROC.
+#
+# "Why might a representation with purer neighborhoods not rank better?"
+
 # %% [markdown]
 # In profile `cpu` the new row has a hard AUROC of 0.740, `full` 0.723. The difference, +0.017
 # [-0.043, +0.075], holds zero: **one cannot tell**. Contrast does beat `frozen`, by 0.131 [0.053, 0.209],
@@ -496,14 +529,17 @@ ck.check("06.6", reflection_06)
 # decides who is pushed; (2) a reason for the outcome that fits the table, such as few or unlike binders, or
 # no new labels; (3) a next step that could tell, with seeds or intervals.
 
+# %% [markdown] coursekit="success 06.6"
+# - My reason fits my table.
+# - My next step could tell.
+#
+# "In which published settings does supervised contrastive training beat cross-entropy, and by how
+# much?" Look whether its sources say so.
+
 # %% [markdown]
 # ## Before you hand in
-# - I can say who is in the sum below the fraction line, and who is not.
-# - I can say why the hard negative is pushed harder although nobody marked it.
-# - I know whether contrast beat fine-tuning here, and how sure that is.
-#
-# **Ask your assistant:** "What do alignment and uniformity (Wang and Isola 2020, arXiv 2005.10242) say about a contrastive
-# loss?" and "When do large batches matter for contrastive learning?" Check one claim of each answer.
+# Could you say each sentence of the success lists to a colleague? Ask your assistant what the checks
+# suggest, and hold one claim of each answer against a source or your own numbers.
 #
 # **To go further:** `ck.ContrastiveFinetune(then="full")` trains everything after the contrast. This was the
 # last lesson: which row of your table would you send to the lab?

@@ -6,6 +6,8 @@ import math
 import re
 from typing import Any
 
+from coursekit.lessons.notebooks import FOLD
+
 TOLERANCE = 0.02  # of scores: another processor adds in another order
 _NUMBER = re.compile(r"(?<![\w.#])-?\d[\d,]*\.?\d*(?:e-?\d+)?%?")
 _IMAGE = re.compile(r"data:image/[^\"']*")
@@ -21,8 +23,8 @@ def differences(before: Any, after: Any) -> list[str]:
 
     Cells must agree in kind, text and id. Outputs must agree in number and kind. In what they show,
     words must be the same, and numbers within :data:`TOLERANCE` (absolute, or relative where they
-    are large). Pixels of figures, costs of runs and facts about the machine do not count; figures
-    are held to their alt text, which has their numbers.
+    are large). Pixels of figures, records, costs of runs and facts about the machine do not count;
+    figures are held to their alt text, which has their numbers.
     """
     if len(before.cells) != len(after.cells):
         return [f"{len(before.cells)} cells were there, {len(after.cells)} are now"]
@@ -46,8 +48,8 @@ def shown(output: Any) -> str:
     """What an output says, without what is never the same twice."""
     data = output.get("data", {})
     text = str(data.get("text/html") or data.get("text/plain") or output.get("text", ""))
-    text = _IMAGE.sub("", text)
-    if "molecules/s" in text:
+    text = _IMAGE.sub("", FOLD.sub("", text))
+    if "molecules/s" in text or "trainable parameters</th></tr>" in text:
         text = _COST.sub("</tr>", text)
     if "<th>minutes</th>" in text:
         text = _MINUTES.sub(r"\1", text)

@@ -20,6 +20,8 @@ def check(id: str, *answers: Any) -> float | None:
     """Check an exercise: shows whether the answer is right, and what to look at if it is not.
 
     Where something is left to do, it names the next hint, or the solution after the last one.
+    Before the first try and once it is done, it shows the success list: what a learner can say or
+    do by then; in the end also what to ask an assistant.
 
     Where the answer is a run, its record goes into the output, so that the saved notebook holds
     it.
@@ -48,8 +50,9 @@ def check(id: str, *answers: Any) -> float | None:
         result = _judged(exercise, journal.sheet)
     journal.answer(result)
     stuck = "" if result.done else _next_help(exercise, journal.hints.get(id, 0))
-    shown = result._repr_html_() + (f"<p>{in_html(stuck)}</p>" if stuck else "")
-    show(shown + _carrying(id, journal.sheet), f"{result}\n{stuck}".rstrip())
+    more = [*_success(exercise, result), *([stuck] if stuck else [])]
+    shown = result._repr_html_() + "".join(f"<p>{in_html(one)}</p>" for one in more)
+    show(shown + _carrying(id, journal.sheet), "\n".join([str(result), *more]))
     return float(result.points) if os.environ.get("NBGRADER_EXECUTION") == "autograde" else None
 
 
@@ -100,6 +103,16 @@ def show_solution(id: str, sure: bool = False) -> None:
             f"<pre><code>{escape(text.solution)}</code></pre>",
             f"A solution of {id} {note}\n{text.solution}",
         )
+
+
+def _success(exercise: Exercise, result: CheckResult) -> list[str]:
+    """What success looks like, before the first try; after the last one also what to ask."""
+    text = _text(exercise)
+    if not text.success or not (result.done or result.state == "not attempted"):
+        return []
+    said = "\n".join(["Success list:", *(f"- {one}" for one in text.success)])
+    asked = f"Ask your assistant: {' Or: '.join(text.ask)}"
+    return [said, asked] if result.done and text.ask else [said]
 
 
 def _next_help(exercise: Exercise, level: int) -> str:

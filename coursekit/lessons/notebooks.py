@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 STUB = "...  # your code here"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-_FOLD = re.compile(r"<details><summary>[^<]*\(compressed\)</summary>.*?</details>", re.DOTALL)
+FOLD = re.compile(r"<details><summary>[^<]*\(compressed\)</summary>.*?</details>", re.DOTALL)
+"""What carries answers and records in the HTML of an output."""
 
 
 def learner_notebook(source: LessonSource) -> NotebookNode:
@@ -102,7 +103,11 @@ def run_notebook(notebook: NotebookNode, profile: str, allow_errors: bool = Fals
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Cells as they are kept: without times, records, bars that are done, and controls."""
+    """Cells as they are kept: without times, bars that are done, and controls.
+
+    The cell that hands in keeps its fold, with every answer and record in it, so that a solution
+    is a whole submission and its numbers can be computed again; each check's own fold goes.
+    """
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -111,8 +116,8 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
             cell.outputs = [o for o, d in shown if d != {"text/plain": ""} and CONTROLS not in d]
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if "text/html" in data:
-                data["text/html"] = _FOLD.sub("", data["text/html"])
+            if "text/html" in data and "ck.handin(" not in cell.source:
+                data["text/html"] = FOLD.sub("", data["text/html"])
     return notebook
 
 

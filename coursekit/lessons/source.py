@@ -9,6 +9,8 @@ The source is in jupytext's py:percent form. A cell says in its marker what it i
                                       part of the message that it must get; for tests only
     # %% [markdown] coursekit="hint 00.1"      one hint; several, from a nudge to nearly the answer
     # %% [markdown] coursekit="rubric 00.6"    what a person looks for
+    # %% [markdown] coursekit="success 00.1"   a list of what a learner can say or do afterwards,
+                                      and below it questions to ask an assistant, one a paragraph
 
 A cell without a role is for everybody. The head of the file says how long it all takes, in minutes:
 of computing by profile, and for each exercise of the learner, on two CPU cores and on a T4::
@@ -32,7 +34,7 @@ from coursekit.lessons.times import ExerciseTime, exercise_times, with_times
 from coursekit.version import __version__
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-ROLES = ("answer", "check", "wrong", "hint", "rubric")
+ROLES = ("answer", "check", "wrong", "hint", "rubric", "success")
 _GETS = re.compile(r"\A# gets: (.+)\n")
 _PLACEHOLDER = re.compile(r"\w+(, \w+)* = \.\.\.( *#.*)?")
 
@@ -124,6 +126,7 @@ class LessonSource:
                     tuple(_plain(c.text) for c in self.of("hint", one.id)),
                     "\n\n".join(c.solution for c in self.of("answer", one.id)),
                     "\n\n".join(_plain(c.text) for c in self.of("rubric", one.id)),
+                    *_success(self.of("success", one.id)),
                 )
                 for one in exercises(self.lesson)
             },
@@ -167,7 +170,7 @@ def solution_cells(source: LessonSource, wrong: bool = False) -> list[SourceCell
     """What a reader of the solutions gets; with ``wrong`` also the wrong answers, for tests."""
     kept = []
     for cell in source.cells:
-        if cell.role == "hint" or (cell.role == "wrong" and not wrong):
+        if cell.role in ("hint", "success") or (cell.role == "wrong" and not wrong):
             continue
         text = _given(source, cell.solved)
         if cell.role == "rubric":
@@ -211,6 +214,8 @@ def _problems(source: LessonSource, one: Exercise) -> list[str]:
         found.append(f'{one.id} has no time: exercises: {{"{one.id}": [minutes, cpu, t4]}}')
     if len(source.of("hint", one.id)) < 2:
         found.append(f"{one.id} has fewer than two hints")
+    if not all(_success(source.of("success", one.id))):
+        found.append(f"{one.id} has no success list with a question for an assistant below it")
     if one.by_person and not source.of("rubric", one.id):
         found.append(f"{one.id} has no rubric")
     if not one.by_person and not source.of("wrong", one.id):
@@ -225,6 +230,14 @@ def _title(cells: tuple[SourceCell, ...]) -> str:
         if cell.kind == "markdown" and cell.text.startswith("# "):
             return cell.text.splitlines()[0][2:].strip()
     raise CourseKitError("a lesson begins with a heading, # and its title")
+
+
+def _success(cells: list[SourceCell]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The items of the list, and the paragraphs below it."""
+    parts = re.split(r"\n\s*\n|\n(?=- )", "\n\n".join(c.text for c in cells).strip())
+    items = [_plain(part.removeprefix("- ")) for part in parts if part.startswith("- ")]
+    asked = [_plain(part) for part in parts if part and not part.startswith("- ")]
+    return tuple(items), tuple(asked)
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a lesson has to say beside its notebook: hints, solutions, rubrics, expected minutes.
+"""What a lesson has to say beside its notebook: hints, solutions, success lists, rubrics, minutes.
 
 ``make lessons`` writes ``_texts/NN.json`` out of ``solutions/NN_name.py``, so that nothing here can
 differ from the solution.
@@ -7,7 +7,7 @@ differ from the solution.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,15 @@ class ExerciseText:
         hints: from a nudge to nearly the answer.
         solution: the code, or the model answer, that the source has between its marks.
         rubric: what a person looks for; "" where a check decides alone.
+        success: what a learner can say or do afterwards, a sentence each.
+        ask: questions to ask an AI assistant.
     """
 
     hints: tuple[str, ...] = ()
     solution: str = ""
     rubric: str = ""
+    success: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,7 @@ class LessonText:
         data = {
             "title": self.title,
             "minutes": self.minutes,
-            "exercises": {
-                id: {"hints": list(text.hints), "solution": text.solution, "rubric": text.rubric}
-                for id, text in self.exercises.items()
-            },
+            "exercises": {id: asdict(text) for id, text in self.exercises.items()},
         }
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
@@ -74,7 +75,13 @@ def lesson_text(lesson: str) -> LessonText:
         data["title"],
         data["minutes"],
         {
-            id: ExerciseText(tuple(text["hints"]), text["solution"], text["rubric"])
+            id: ExerciseText(
+                tuple(text["hints"]),
+                text["solution"],
+                text["rubric"],
+                tuple(text["success"]),
+                tuple(text["ask"]),
+            )
             for id, text in data["exercises"].items()
         },
     )

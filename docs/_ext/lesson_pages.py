@@ -15,6 +15,7 @@ import nbformat
 from myst_nb.sphinx_ import HideCodeCellNode
 from nbformat import NotebookNode
 
+from coursekit.lessons.notebooks import FOLD
 from coursekit.lessons.texts import LessonText, lesson_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,9 @@ def lesson_page(notebook: NotebookNode, name: str, repository: str = "") -> Note
         elif role == "rubric":
             summary = f"What a good answer to exercise {exercise} holds"
             cell = _folded(summary, cell.source.removeprefix(_RUBRIC))
+        for output in cell.get("outputs", []):  # records are for programs, and for the download
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = FOLD.sub("", output.data["text/html"])
         cells.append(cell)
     page = nbformat.v4.new_notebook(cells=cells)
     page.metadata["kernelspec"] = notebook.metadata.kernelspec

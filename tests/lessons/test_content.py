@@ -104,6 +104,15 @@ def test_every_exercise_has_a_goal(source: LessonSource) -> None:
         assert find(id).by_person or "**Goal:** " in text, id
 
 
+def test_it_says_what_changes_on_kindel_and_with_a_larger_encoder(source: LessonSource) -> None:
+    text = " ".join(prose(source).split())
+    assert '`task="mapk14"`' in text
+    if "load_classifier(" in source.path.read_text(encoding="utf-8"):
+        assert '`encoder="DeepChem/ChemBERTa-77M-MLM"`' in text
+        code = "\n".join(c.text for c in source.cells if c.kind == "code" and c.role != "wrong")
+        assert set(re.findall(r"load_classifier\(([\w.]+)", code)) == {"env.encoder"}
+
+
 def test_every_picture_is_read_in_words(source: LessonSource) -> None:
     """After a cell that shows a picture comes prose, before another one does."""
     kept = nbformat.read(ROOT / "solutions" / f"{source.name}.ipynb", as_version=4)

@@ -281,6 +281,18 @@ def test_the_grader_gives_wrong_answers_the_marks_of_their_author(
             assert judged_.points == pytest.approx(float(shown[1]), abs=1e-3)
 
 
+def pictures(notebook: Any) -> set[str]:
+    """The cells that show one."""
+    return {cell.id for cell in notebook.cells if "<img " in "".join(html_of([cell]))}
+
+
+def pictures_of_trainings(source: LessonSource) -> set[str]:
+    """Those of the solution outside of answers, but for what is drawn of the learner's own code."""
+    kept = nbformat.read(ROOT / "solutions" / f"{source.name}.ipynb", as_version=4)
+    own = {cell.id for cell in kept.cells if "The picture appears here after" in cell.source}
+    return {id for id in pictures(kept) - own if not id.startswith("answer")}
+
+
 def test_an_untouched_notebook_runs_and_nothing_is_attempted(
     source: LessonSource, record_property: Any
 ) -> None:
@@ -292,6 +304,7 @@ def test_an_untouched_notebook_runs_and_nothing_is_attempted(
         cell = next(c for c in ran.cells if c.id == f"check-{one.id.replace('.', '-')}")
         assert f"Exercise {one.id}: not attempted yet" in said(cell)
     assert f"0 of {len(exercises(source.lesson))} exercises done" in said(ran.cells[-1])
+    assert pictures(ran) >= pictures_of_trainings(source)
     found = read_notebook(saved_by_colab(ran))
     assert found == read_notebook(ran)
     assert found.sheet is not None

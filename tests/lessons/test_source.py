@@ -35,6 +35,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
         ('ck.check("00.4", tanimoto)', 'ck.check("00.4", other)', "00.4 has no check cell"),
         ('coursekit="hint 00.3"', 'coursekit="hint 00.2"', "00.3 has fewer than two hints"),
         ('coursekit="rubric 00.6"', "", "00.6 has no rubric"),
+        ('coursekit="success 00.2"', 'coursekit="hint 00.2"', "00.2 has no success list"),
         ('coursekit="wrong 00.4"', 'coursekit="wrong 00.5"', "00.4 has no wrong answer"),
         ('"00.2": [10, 0.1, 0.1], ', "", "00.2 has no time"),
         ("# gets: that is a percentage\n", "", "a wrong answer to 00.1 gets nothing"),

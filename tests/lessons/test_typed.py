@@ -195,6 +195,18 @@ def test_a_check_names_the_next_help(capsys: pytest.CaptureFixture[str]) -> None
     assert "Stuck?" not in capsys.readouterr().out
 
 
+def test_the_success_list_is_shown_before_the_first_try_and_in_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the end with a question for an assistant; in between the message is what counts."""
+    item = "- I can work out the similarity of two short lists of bits by hand."
+    for answer, listed, asked in ((..., 1, 0), (lambda a, b: 0, 0, 0), (tanimoto, 1, 1)):
+        ck.check("00.4", answer)
+        said = capsys.readouterr().out
+        assert said.count(f"Success list:\n{item}\n") == listed
+        assert said.count('Ask your assistant: "Which two molecules') == asked
+
+
 def test_a_solution_takes_a_second_deliberate_call(capsys: pytest.CaptureFixture[str]) -> None:
     ck.show_solution("00.4")
     asked = capsys.readouterr().out
