@@ -32,6 +32,10 @@ class TrainingError(CourseKitError):
     """Training cannot start or go on: a bad plan, a bad checkpoint, a loss that is not finite."""
 
 
+class NoRecordError(TrainingError):
+    """Nothing is trained here, and what was handed in has no record of this run."""
+
+
 class RecordError(CourseKitError):
     """A run's record is malformed, too large, or of another version."""
 

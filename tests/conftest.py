@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,24 @@ def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what each notebook took: tests record it, in whatever process they run."""
-    took = [
-        (str(name), float(seconds))
+    """Say what each notebook took, and each command of the grader's README.
+
+    Tests record it, in whatever process they run.
+    """
+    recorded = [
+        (str(name), seconds)
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         for name, seconds in report.user_properties
-        if str(name).endswith(".ipynb")
     ]
-    if took:
-        terminalreporter.section("notebooks in the profile quick")
-        for name, seconds in sorted(took):
-            terminalreporter.write_line(f"{seconds:6.0f} s  {name}")
-        whole = sum(seconds for _, seconds in took)
-        terminalreporter.write_line(f"{whole:6.0f} s  all ({whole / 60:.1f} minutes)")
+    for title, mark in (
+        ("notebooks in the profile quick", r"(.*\.ipynb)$"),
+        ("from an installation to grades.csv and feedback", r"autograder/README\.md (.*)"),
+    ):
+        took = [(m[1], float(s)) for name, s in recorded if (m := re.match(mark, name))]
+        if took:
+            terminalreporter.section(title)
+            for name, seconds in sorted(took):
+                terminalreporter.write_line(f"{seconds:6.0f} s  {name}")
+            whole = sum(seconds for _, seconds in took)
+            terminalreporter.write_line(f"{whole:6.0f} s  all ({whole / 60:.1f} minutes)")

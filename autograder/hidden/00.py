@@ -1,8 +1,8 @@
 """Hidden checks of lesson 00. The grader is given this file; nothing in coursekit imports it.
 
-Each takes what the public check takes. ``Wrong`` takes points, ``CannotCheck`` asks for a person.
-``FRESH`` draws inputs for functions, anew for each submission; their check gets ``fresh`` as well,
-by variable, pairs of arguments and result.
+``check_00_2`` takes what the public check of 00.2 takes. ``Wrong`` takes points, ``CannotCheck``
+asks for a person. ``fresh_00_2`` draws inputs for functions, anew for each submission; their check
+gets ``fresh`` as well, by variable, pairs of arguments and result.
 """
 
 from functools import lru_cache
@@ -57,7 +57,3 @@ def check_00_5(logistic, forest, baselines):
     """Both runs are what the baselines give."""
     baseline_again("logistic", logistic, "logistic")
     baseline_again("forest", forest, "forest")
-
-
-FRESH = {"00.2": fresh_00_2, "00.4": fresh_00_4}
-CHECKS = {"00.2": check_00_2, "00.3": check_00_3, "00.4": check_00_4, "00.5": check_00_5}

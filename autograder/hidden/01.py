@@ -71,13 +71,3 @@ def check_01_5(precision_at, fresh):
         right = tpr * prevalence / (tpr * prevalence + fpr * (1 - prevalence))
         if not abs(expect.number("precision_at", found) - right) < 1e-3 * right:
             raise Wrong("`precision_at` is right for the examples only.", share=0.2)
-
-
-FRESH = {"01.1": fresh_01_1, "01.2": fresh_01_2, "01.5": fresh_01_5}
-CHECKS = {
-    "01.1": check_01_1,
-    "01.2": check_01_2,
-    "01.3": check_01_3,
-    "01.4": check_01_4,
-    "01.5": check_01_5,
-}

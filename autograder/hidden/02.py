@@ -46,6 +46,3 @@ def check_02_4(frozen, fine_tuned, table):
     """The frozen run is frozen, and another run than the fine-tuned one."""
     stays_frozen("frozen", frozen)
     different(frozen=frozen, fine_tuned=fine_tuned)
-
-
-CHECKS = {"02.1": check_02_1, "02.2": check_02_2, "02.4": check_02_4}

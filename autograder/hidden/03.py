@@ -50,6 +50,3 @@ def check_03_4(frozen, full, progressive, mine, table):
             if not before <= opened or opened != set(names[len(names) - len(opened) :]):
                 raise Wrong(f"The phases of `{name}` do not open from the top down.", share=0.5)
             before = opened
-
-
-CHECKS = {"03.2": check_03_2, "03.4": check_03_4}

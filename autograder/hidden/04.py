@@ -31,6 +31,3 @@ def check_04_6(scheduled, shallow, full, forest, table):
     different(scheduled=scheduled, full=full, forest=forest)
     different(shallow=shallow, full=full)
     baseline_again("forest", forest, "forest")
-
-
-CHECKS = {"04.4": check_04_4, "04.6": check_04_6}

@@ -109,13 +109,3 @@ def check_05_5(pick, advice, fresh):
     fits = advice.get("fits") or {}
     if advice.get("choice") in fits and any(fits.values()) and not fits[advice["choice"]]:
         raise CannotCheck("`advice` chooses what does not fit")
-
-
-FRESH = {"05.2": fresh_05_2, "05.4": fresh_05_4, "05.5": fresh_05_5}
-CHECKS = {
-    "05.1": check_05_1,
-    "05.2": check_05_2,
-    "05.3": check_05_3,
-    "05.4": check_05_4,
-    "05.5": check_05_5,
-}

@@ -65,7 +65,3 @@ def check_06_5(frozen, full, contrastive, forest, table, beats):
     for name, run in (("full", full), ("contrastive", contrastive)):
         begins_fresh(name, run)
     baseline_again("forest", forest, "forest")
-
-
-FRESH = {"06.1": fresh_06_1, "06.3": fresh_06_3}
-CHECKS = {"06.1": check_06_1, "06.3": check_06_3, "06.4": check_06_4, "06.5": check_06_5}

@@ -56,6 +56,17 @@ def kind(name: str, value: Any, wanted: type) -> Any:
     return value
 
 
+def head_only(name: str, run: Run, share: float = 0.0) -> None:
+    """A run that left its encoder frozen; another is worth this share of the points."""
+    strategy = run.strategy.get("strategy")
+    if strategy != "HeadOnlyFinetune":
+        raise Wrong(
+            f"`{name}` is a run of {str(strategy)!r:.40}; the encoder stays frozen with "
+            "`ck.HeadOnlyFinetune()`.",
+            share=share,
+        )
+
+
 def number(name: str, value: Any) -> float:
     """A finite number; True, NaN and arrays are none."""
     if isinstance(value, np.ndarray) and value.size == 1:

@@ -150,11 +150,7 @@ def _(frozen_scores: Any, task: Any) -> str:
 @exercise("01.4", "The first row of the table", 3, ("frozen", "forest", "table"))
 def _(frozen: Any, forest: Any, table: Any) -> str:
     scores = {"frozen": judged("frozen", frozen), "forest": judged("forest", forest)}
-    if frozen.strategy.get("strategy") != "HeadOnlyFinetune":
-        raise Wrong(
-            f"`frozen` is a run of {str(frozen.strategy.get('strategy'))!r:.40}; the encoder stays "
-            "frozen with `ck.HeadOnlyFinetune()`."
-        )
+    expect.head_only("frozen", frozen)
     if forest.strategy.get("model") != "forest":
         raise Wrong('`forest` is another run; `ck.fingerprint_baseline(task, "forest")` is wanted.')
     try:

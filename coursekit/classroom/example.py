@@ -166,7 +166,8 @@ class _Maker:
         bare = self._made(whole, carried=False)
         trained = [e for e in whole if self._trains(e)]
         self._add("fritz-no-record", [e for e in whole if e not in trained], bare,
-                  f"outputs cleared, so no run of {', '.join(trained)} counts")  # fmt: skip
+                  f"outputs cleared, so of {', '.join(trained)} no run is known",
+                  state="needs a person")  # fmt: skip
         self._add("gina-untouched", [], self.given, "handed in as it was given")
         self._broken(some, first)
         for student, attack, about in (
@@ -210,10 +211,16 @@ class _Maker:
             self.examples.append(Example(student, name, content, "needs a person", 0.0, about))
 
     def _add(
-        self, student: str, right: Iterable[str], notebook: Notebook, about: str, less: float = 0.0
+        self,
+        student: str,
+        right: Iterable[str],
+        notebook: Notebook,
+        about: str,
+        less: float = 0.0,
+        state: str = "",
     ) -> None:
         right = list(right)
-        state = "partial" if set(right) & set(self.words) else "graded"
+        state = state or ("partial" if set(right) & set(self.words) else "graded")
         points = sum(self.points[e] for e in right) - less
         name = f"{self.source.name}.ipynb"
         self.examples.append(Example(student, name, _bytes(notebook), state, points, about))

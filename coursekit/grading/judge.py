@@ -7,6 +7,7 @@ goes to a person, never to full marks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -19,7 +20,7 @@ from coursekit.checks import CannotCheck, Check, CheckResult, Exercise, Wrong, j
 from coursekit.checks.fresh import MARK, Calls
 from coursekit.checks.plain import Unknown, from_plain
 from coursekit.data.binding_task import BindingTask
-from coursekit.errors import AnswerError, GradingError
+from coursekit.errors import AnswerError, GradingError, NoRecordError
 from coursekit.grading.execute import CellRun, Execution
 from coursekit.grading.rebuild import GradedCell, Rebuilt
 from coursekit.grading.verify import relabeled
@@ -29,6 +30,7 @@ HIDDEN = (
     "This passes the check in your notebook, but not another one that your instructor made. Try "
     "other cases than those you were shown."
 )
+_CHECK = re.compile(r"check_(\d\d)_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -61,28 +63,34 @@ class Judged:
 
 
 def load_hidden(path: str | Path) -> dict[str, Check]:
-    """The instructor's hidden checks: a Python file with a dict ``CHECKS``, exercise id to check.
+    """The instructor's hidden checks: a Python file in which ``check_02_4`` is that of 02.4.
 
     Each check takes the answers that the public one takes, and raises
-    :class:`coursekit.checks.Wrong` or returns. Where the file has a function for the exercise in a
-    dict ``FRESH``, this draws inputs from the generator that it is given, and the check takes
-    ``fresh`` as well: by variable, pairs of the arguments of a call and of what the student's
-    function gave for them. The file is the instructor's own code, and is run.
+    :class:`coursekit.checks.Wrong` or returns. Where there is a ``fresh_02_4`` too, it draws inputs
+    from the generator that it is given, and the check takes ``fresh`` as well: by variable, pairs
+    of the arguments of a call and of what the student's function gave for them. The file is the
+    instructor's own code, and is run.
 
     Raises:
-        GradingError: there is no such file, it fails, or has no such dict.
+        GradingError: there is no such file, it fails, or has no such function.
     """
     path = Path(path)
     if not path.is_file():
         raise GradingError(f"there are no hidden checks in {path}; expected a Python file.")
     try:
         source = path.read_text(encoding="utf-8")
-        return {one: HiddenCheck(one, source, str(path)) for one in _checks_in(source, str(path))}
+        names = list(_space_of(source, str(path)))
     except Exception as error:
-        raise GradingError(
-            f"the hidden checks in {path} cannot be loaded ({type(error).__name__}: {error}); "
-            "expected a dict CHECKS, exercise id to function."
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+    else:
+        found = [f"{match[1]}.{match[2]}" for name in names if (match := _CHECK.fullmatch(name))]
+        if found:
+            return {one: HiddenCheck(one, source, str(path)) for one in found}
+        why = "there are none"
+    raise GradingError(
+        f"the hidden checks in {path} cannot be loaded ({why}); expected functions such as "
+        "check_02_4."
+    )
 
 
 @dataclass(frozen=True)
@@ -101,12 +109,16 @@ class HiddenCheck:
 
     def __call__(self, *answers: Any, **fresh: Any) -> Any:
         """Look at the answers, as a public check does."""
-        return _checks_in(self.source, self.path)[self.exercise](*answers, **fresh)
+        return self._function("check")(*answers, **fresh)
 
     def draw(self, seed: int) -> Calls:
         """Inputs for the functions among the answers; the same for the same seed."""
-        inputs = _space_of(self.source, self.path).get("FRESH", {}).get(self.exercise)
+        inputs = self._function("fresh")
         return inputs(np.random.default_rng(seed)) if inputs is not None else {}
+
+    def _function(self, kind: str) -> Any:
+        name = f"{kind}_{self.exercise.replace('.', '_')}"
+        return _space_of(self.source, self.path).get(name)
 
 
 @lru_cache(maxsize=8)
@@ -114,11 +126,6 @@ def _space_of(source: str, path: str) -> dict[str, Any]:
     space: dict[str, Any] = {"__name__": "hidden_checks", "__file__": path}
     exec(compile(source, path, "exec"), space)
     return space
-
-
-def _checks_in(source: str, path: str) -> dict[str, Check]:
-    found = _space_of(source, path)["CHECKS"].items()
-    return {str(exercise): check for exercise, check in found if callable(check)}
 
 
 def drawn(hidden: Mapping[str, Check], seed: int) -> dict[str, Calls]:
@@ -174,7 +181,10 @@ def _judge_one(
     calls: Calls,
 ) -> Judged:
     plain = answers_of(exercise.id, rebuilt, execution)
+    lost = _without_record(exercise, rebuilt, execution)
     if plain is None:
+        if lost:
+            return _person(exercise, lost, lost)
         return _without_answer(exercise, rebuilt, execution)
     try:
         answers = {
@@ -184,6 +194,8 @@ def _judge_one(
     except AnswerError as error:
         return _person(exercise, "The answer could not be read.", str(error))
     public = judge(exercise, answers)
+    if lost and public.state != "right":
+        return _person(exercise, lost, lost)
     if public.state == "cannot be checked" and not exercise.by_person:
         return _person(exercise, public.message, public.message)
     if hidden is None or public.state in ("not attempted", "cannot be checked"):
@@ -227,10 +239,16 @@ def _with_labels(value: Any, tasks: Sequence[BindingTask]) -> Any:
     return value
 
 
+def _without_record(exercise: Exercise, rebuilt: Rebuilt, execution: Execution) -> str:
+    """What stopped a cell of the exercise, where ``fit`` did as it found no record; else ""."""
+    _, runs = _cells_of(exercise, rebuilt, execution)
+    errors = [(run, run.output.error) for run in runs if run.output.error is not None]
+    return next((_trouble(run) for run, error in errors if error[0] == NoRecordError.__name__), "")
+
+
 def _without_answer(exercise: Exercise, rebuilt: Rebuilt, execution: Execution) -> Judged:
     """Say why there is none: not written, an error before the check, or no time left."""
-    cells = [c for c in rebuilt.cells if c.master is not None and _belongs(c, exercise.id)]
-    runs = [execution.cells[c.number] for c in cells if c.number in execution.cells]
+    cells, runs = _cells_of(exercise, rebuilt, execution)
     touched = any(c.touched for c in cells)
     if any(run.state == "not run" for run in runs) and touched:
         return _person(
@@ -245,11 +263,13 @@ def _without_answer(exercise: Exercise, rebuilt: Rebuilt, execution: Execution) 
     return Judged(exercise.id, "wrong", 0.0, exercise.points, why, by_person=exercise.by_person)
 
 
-def _belongs(cell: GradedCell, exercise: str) -> bool:
-    master = cell.master
-    if master is None:
-        return False
-    return exercise in master.checks or exercise in master.mentions
+def _cells_of(
+    exercise: Exercise, rebuilt: Rebuilt, execution: Execution
+) -> tuple[list[GradedCell], list[CellRun]]:
+    """The exercise's own cells, and how those went that were to be run."""
+    own = [(cell, cell.master) for cell in rebuilt.cells if cell.master is not None]
+    cells = [c for c, m in own if exercise.id in m.checks or exercise.id in m.mentions]
+    return cells, [execution.cells[c.number] for c in cells if c.number in execution.cells]
 
 
 def _trouble(run: CellRun) -> str:

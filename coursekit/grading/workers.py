@@ -88,11 +88,14 @@ class LocalWorkers:
 def _settle() -> None:
     """Make this process one that serves: ctrl-C is for the grader, whose end is its own."""
     import torch
+    from tqdm import tqdm
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # with the server that it was forked from
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_the_grader, daemon=True).start()
+    # Bars of one process need no lock between processes, which this one's end would leave behind.
+    tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)
 
 

@@ -44,8 +44,9 @@ def predict_blind(
         return recorded
     encoder = run.strategy.get("encoder") or {}
     expected = [*encoder.get("fitted", ()), run.strategy.get("strategy")]
-    if model.fitted != expected:
+    if model.fitted != expected or model.recorded is not None:
         before = f"trained by {', '.join(model.fitted)}" if model.fitted else "not trained yet"
+        before = "not trained here" if model.recorded is not None else before
         raise TrainingError(
             f"predict_blind: this model is {before}, which is not what {run.name} left. Pass the "
             "model that you gave to fit; if fit gave back a recorded run, the model was never "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ class Classifier(nn.Module):
             ``head``. A strategy speaks of these.
         origin: digest of the weights as loaded; a run's record names it.
         fitted: names of the strategies that have trained it, in order.
+        recorded: what the run measured of its weights that was last given back from a record, in
+            place of training; these weights are older then. None where they are what training made.
         blocks_path: where inside the encoder its blocks are.
         block_outputs: how a block gives its states, see ``EncoderParts.outputs``.
         adapted: rank, alpha, dropout and blocks of the adapters in it, or None.
@@ -66,6 +68,7 @@ class Classifier(nn.Module):
         self.pooling = pooling
         self.name = name
         self.fitted: list[str] = []
+        self.recorded: Mapping[str, Any] | None = None
         self.adapted: tuple[int, float, float, int | None] | None = None
         self.source: str | None = None
         self.projection: nn.Sequential | None = None

@@ -6,7 +6,8 @@ know what the encoder still knows of its pretraining, or to go on with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -107,11 +108,38 @@ def masked_token_loss(
         ``loss`` (nats per masked token), ``accuracy`` and ``masked_tokens``.
 
     Raises:
-        EncoderError: if the encoder has no masked-token head, or there are no molecules.
+        EncoderError: if the encoder has no masked-token head, or there are no molecules; or a
+            recorded run stands in for the model's training and did not measure this.
     """
     if not len(smiles):
         raise EncoderError("masked_token_loss: there are no molecules; give at least one SMILES")
+    if model.recorded is not None:
+        return _as_recorded(model.recorded, smiles, mask_share, seed)
     return scores_under(masked_model(model), model, smiles, mask_share, seed)
+
+
+def molecules_fingerprint(smiles: Sequence[str]) -> str:
+    """By which a run's forgetting names the molecules that it was measured on."""
+    return hashlib.sha256("\n".join(smiles).encode()).hexdigest()
+
+
+def _as_recorded(
+    forgetting: Mapping[str, Any], smiles: Sequence[str], mask_share: float, seed: int
+) -> dict[str, float]:
+    """The loss that a run measured once it had trained, for a model that was not trained here."""
+    asked = (molecules_fingerprint(smiles), mask_share, seed)
+    if asked != (forgetting.get("fingerprint"), MASK_SHARE, 0):
+        measured = f"{forgetting['molecules']} others" if forgetting else "none"
+        raise EncoderError(
+            "masked_token_loss: a recorded run stands in for this model's training, so its "
+            f"weights are not here, and of these molecules the run says nothing; it measured "
+            f"{measured}. Give `fit(..., heldout=...)` those that you measure, and train again."
+        )
+    return {
+        "loss": forgetting["loss_after"],
+        "accuracy": forgetting["accuracy_after"],
+        "masked_tokens": forgetting["masked_tokens"],
+    }
 
 
 def scores_under(

@@ -15,7 +15,12 @@ from coursekit.storage import states
 from coursekit.training.identity import identity_of
 from coursekit.training.processes import processes
 from coursekit.training.recompute import gradient_checkpointing
-from coursekit.training.recorded import recorded_run
+from coursekit.training.recorded import (
+    Recorded,
+    has_weights_to_train,
+    recorded_run,
+    stand_in,
+)
 from coursekit.training.result import make_run
 from coursekit.training.session import Session
 from coursekit.training.step import step
@@ -46,20 +51,23 @@ def train(
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
     together = processes()
 
-    def look_up() -> Run | None:
+    def look_up() -> Recorded | None:
         if resume_from is not None or (folder is not None and states(folder)):
             return None
         plan = strategy.plan(model, epochs)
-        return recorded_run(identity_of(strategy, plan, model, task, epochs, seed))
+        return recorded_run(identity_of(strategy, plan, model, task, epochs, seed), folder)
 
     recorded = together.once(look_up)
     if recorded is not None:
-        return recorded
+        stand_in(*recorded, model)
+        return recorded[1]
     with gradient_checkpointing(model, strategy.gradient_checkpointing):
         session = Session(strategy, model, task, epochs, seed, folder, tracker, together, heldout)
         resumed = session.resume(Path(resume_from) if resume_from is not None else None)
         if not resumed:
+            has_weights_to_train(model)
             session.retention.begin()
+        model.recorded = None
         if model.fitted and not resumed:
             session.note(
                 f"the model had been trained before, by {', '.join(model.fitted)}; load a fresh "

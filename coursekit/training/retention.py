@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from coursekit.errors import EncoderError, TrainingError
-from coursekit.models.masked_head import MASK_SHARE, masked_model, scores_under
+from coursekit.models.masked_head import (
+    MASK_SHARE,
+    masked_model,
+    molecules_fingerprint,
+    scores_under,
+)
 from coursekit.models.pretraining_molecules import (
     heldout_molecules,
     knows_its_molecules,
@@ -153,7 +157,7 @@ class Retention:
         return {
             "molecules": len(self.heldout),
             "masked_tokens": int(self.before["masked_tokens"]),
-            "fingerprint": hashlib.sha256("\n".join(self.heldout).encode()).hexdigest(),
+            "fingerprint": molecules_fingerprint(self.heldout),
             **{
                 f"{number}_{when}": round(scores[number], 6)
                 for number in ("loss", "accuracy")

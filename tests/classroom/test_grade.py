@@ -65,8 +65,7 @@ def test_a_lesson_is_graded_as_nbgraders_own_commands_would_leave_it(
     (course_folder / "hidden").mkdir()
     (course_folder / "hidden" / "00.py").write_text(
         "from coursekit.checks import Wrong\n"
-        "def strict(values):\n    raise Wrong('nobody is right', share=0.5)\n"
-        "CHECKS = {'00.4': strict}\n"
+        "def check_00_4(values):\n    raise Wrong('nobody is right', share=0.5)\n"
     )
     third = grade(course_folder, "--student", "ada", "--jobs", "1")
     assert third.exit_code == 0, third.output

@@ -120,15 +120,18 @@ def test_hidden_checks_are_loaded_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "hidden.py"
     path.write_text(
         "from coursekit.checks import Wrong\n"
-        "def mean(mean):\n    if mean != 5: raise Wrong('no')\n"
-        "CHECKS = {'97.1': mean}\n"
+        "def check_97_1(mean):\n    if mean != 5: raise Wrong('no')\n"
+        "def check_nothing(mean):\n    pass\n"
     )
     hidden = load_hidden(path)
+    assert list(hidden) == ["97.1"]
     assert judged({"97.1": 5.0}, hidden)["97.1"].state == "right"
-    path.write_text("1 / 0")
-    for bad in (path, tmp_path / "none.py"):
-        with pytest.raises(GradingError):
-            load_hidden(bad)
+    for bad in ("1 / 0", "def mean(mean):\n    pass\n"):
+        path.write_text(bad)
+        with pytest.raises(GradingError, match="expected functions such as check_02_4"):
+            load_hidden(path)
+    with pytest.raises(GradingError, match="expected a Python file"):
+        load_hidden(tmp_path / "none.py")
 
 
 def test_why_there_is_no_answer() -> None:
@@ -151,6 +154,24 @@ def test_why_there_is_no_answer() -> None:
     }
     execution.cells[numbers[4]] = CellRun(numbers[4], "not run")
     assert judge_notebook(exercises(), found, execution)[1].person
+
+
+def test_a_run_without_its_record_is_a_persons() -> None:
+    """Nothing is known of it here: it is neither right nor wrong."""
+    found = rebuilt()
+    stopped = ("NoRecordError", "fit: no record fits this run", "...")
+    for answers in ({"97.1": 5.0}, {"97.1": 4.0}, {}):
+        execution = ran(found, answers | {"97.2": 0.875})
+        number = found.code[1].number
+        execution.cells[number] = CellRun(number, "error", output=CellOutput(error=stopped))
+        first, second, _ = judge_notebook(exercises(), found, execution)
+        right = answers == {"97.1": 5.0}  # it did without
+        assert (first.state == "right") == right
+        assert (first.state == "cannot be checked") != right
+        assert bool(first.person) != right
+        assert right or "no record fits this run" in first.person
+        assert first.points == (2 if right else 0)
+        assert second.state == "right"
 
 
 def test_runs_are_judged_by_the_instructors_labels(

@@ -383,7 +383,7 @@ def test_fit_answers_from_the_harvested_record(
         "data = json.loads(path.read_text())\n"
         "task = data['task']['fingerprint']\n"
         "identity = {'strategy': data['strategy'], 'task': task, 'seed': 0}\n"
-        "run = recorded.recorded_run(identity)\n"
+        "_, run = recorded.recorded_run(identity)\n"
         "print(len(run.predictions))\n"
         "try:\n    recorded.recorded_run(identity | {'seed': 1})\n"
         "except TrainingError as error:\n    print('refused')",

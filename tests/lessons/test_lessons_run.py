@@ -200,32 +200,10 @@ def handed_in(source: LessonSource, done: Any) -> dict[str, Any]:
     return notebook
 
 
-# What is known not to hold, by lesson: how it fails, and as far as is known, why.
-NOT_YET_GRADED_RIGHT = {
-    "05": (AssertionError, "05.1 measures a model that a recorded run has left untrained"),
-}
-NOT_YET_GRADED_WRONG = {
-    "02": (AssertionError, "02.4 on a model trained before is judged right here; cause not found"),
-    "03": (AssertionError, "03.4 on a model trained before gets another message; cause not found"),
-    "04": (KeyError, "wrong answers to 04.4 and 04.6 train, and leave no record in the notebook"),
-    "05": (KeyError, "wrong answers to 05.1 and 05.3 train, and leave no record in the notebook"),
-}
-
-
-def known(
-    request: pytest.FixtureRequest, lesson: str, failures: dict[str, tuple[type[Exception], str]]
-) -> None:
-    """Expect this failure of a lesson and no other, and be told as soon as it is gone."""
-    if lesson in failures:
-        error, reason = failures[lesson]
-        request.applymarker(pytest.mark.xfail(strict=True, raises=error, reason=reason))
-
-
 def test_a_right_solution_gets_full_marks_whoever_saved_it(
-    source: LessonSource, done: Any, room: ForkServer, request: pytest.FixtureRequest
+    source: LessonSource, done: Any, room: ForkServer
 ) -> None:
     """Graded once, with the hidden checks; the three files differ in nothing that grading reads."""
-    known(request, source.lesson, NOT_YET_GRADED_RIGHT)
     assignment = open_course(ROOT / "autograder").assignment(source.lesson)
     notebook = handed_in(source, done)
     files = {"Lab": notebook, "Colab": saved_by_colab(notebook), "VS": saved_by_vs_code(notebook)}
@@ -246,10 +224,9 @@ def test_a_right_solution_gets_full_marks_whoever_saved_it(
 
 
 def test_the_grader_gives_wrong_answers_the_marks_of_their_author(
-    source: LessonSource, done: Any, room: ForkServer, request: pytest.FixtureRequest
+    source: LessonSource, done: Any, room: ForkServer
 ) -> None:
     """The points and the message that the notebook showed, with hidden checks and without."""
-    known(request, source.lesson, NOT_YET_GRADED_WRONG)
     assignment = open_course(ROOT / "autograder").assignment(source.lesson)
     cells = [cell for cell in done.cells if cell.cell_type == "code"]
     records = {h.digest: h for cell in cells for h in harvest(html_of([cell])).runs}

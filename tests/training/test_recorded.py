@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import EPOCHS, STRATEGIES, tiny_task
+from tiny import EPOCHS, PRETRAINING, STRATEGIES, tiny_task
 
+from coursekit.errors import EncoderError, NoRecordError
+from coursekit.models import masked_token_loss
 from coursekit.training import FinetuneStrategy, Phase, expected_cost, try_strategy
 from coursekit.training.recorded import RECORDS, TRAINING
 
 HEAD = STRATEGIES["head"]
+FULL = STRATEGIES["full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,7 @@ def test_the_same_run_is_given_back(strategy, watched, task, records, weights, c
     run = strategy.fit(model, task, epochs=EPOCHS, seed=7)
     assert not trained
     assert all(torch.equal(value, before[name]) for name, value in weights(model).items())
-    assert model.fitted == []
+    assert model.fitted == [type(strategy).__name__]
     assert run.record() == first.record()
     said = capsys.readouterr().out
     assert f"{type(strategy).__name__}: recorded in " in said
@@ -118,14 +122,17 @@ def test_another_run_is_not(change, watched, task, records):
     assert run.seed == arguments["seed"]
 
 
-def test_an_interrupted_run_does_not_count(watched, task, records):
-    model, _ = watched()
+def interrupted(model, task):
     model.head.register_forward_pre_hook(
         lambda head, _: signal.raise_signal(signal.SIGINT) if head.training else None
     )
     run = HEAD.fit(model, task, epochs=EPOCHS)
     assert run.notes[0].startswith("interrupted")
-    run.save(records)
+    return run
+
+
+def test_an_interrupted_run_does_not_count(watched, task, records):
+    interrupted(watched()[0], task).save(records)
     model, trained = watched()
     whole = HEAD.fit(model, task, epochs=EPOCHS)
     assert trained
@@ -153,6 +160,91 @@ def test_bad_records_are_passed_over_with_a_sentence(watched, task, records, cap
     assert not trained
     assert run.record() == first.record()
     assert capsys.readouterr().out.count("is passed over: ") == len(bad) + 1
+
+
+def test_a_model_trained_twice_is_trained_twice_with_records_too(
+    make_model, task, records, monkeypatch
+):
+    model = make_model()
+    runs = [HEAD.fit(model, task, epochs=1), FULL.fit(model, task, epochs=1)]
+    fresh = FULL.fit(make_model(), task, epochs=1)
+    fresh.save(records / "a fresh")  # the first that is looked at
+    for number, run in enumerate(runs):
+        run.save(records / str(number))
+    monkeypatch.setenv(TRAINING, "recorded")
+    model = make_model()
+    again = [HEAD.fit(model, task, epochs=1), FULL.fit(model, task, epochs=1)]
+    assert [run.record() for run in again] == [run.record() for run in runs]
+    assert model.fitted == ["HeadOnlyFinetune", "FullFinetune"]
+    # A record of a fresh model does not stand for a worn one.
+    shutil.rmtree(records / "1")
+    model = make_model()
+    HEAD.fit(model, task, epochs=1)
+    with pytest.raises(NoRecordError, match="no record fits this run"):
+        FULL.fit(model, task, epochs=1)
+    assert FULL.fit(make_model(), task, epochs=1).record() == fresh.record()
+
+
+def test_nothing_goes_on_from_weights_that_are_elsewhere(make_model, task, records, tmp_path):
+    model = make_model()
+    HEAD.fit(model, task, epochs=1).save(records)
+    model, kept = make_model(), tmp_path / "kept"
+    whole = FULL.fit(make_model(), task, epochs=1, checkpoint_dir=kept)
+    HEAD.fit(model, task, epochs=1)
+    with pytest.raises(NoRecordError, match="weights to go on from are not here"):
+        FULL.fit(model, task, epochs=1)
+    # States on disk bring their weights.
+    assert FULL.fit(model, task, epochs=1, checkpoint_dir=kept).record() == whole.record()
+    assert model.recorded is None
+    assert FULL.fit(model, task, epochs=1).strategy["encoder"]["fitted"] == ["FullFinetune"]
+
+
+def test_a_cell_run_twice_gets_the_same_run_twice(make_model, task, records, monkeypatch):
+    """With a folder as a finished run is read from it; else as the record says: trained before."""
+    HEAD.fit(make_model(), task, epochs=1).save(records / "a")
+    monkeypatch.setenv(TRAINING, "recorded")
+    model, folder = make_model(), records.parent / "states"
+    first = HEAD.fit(model, task, epochs=1, checkpoint_dir=folder)
+    assert HEAD.fit(model, task, epochs=1, checkpoint_dir=folder) is first
+    assert model.fitted == ["HeadOnlyFinetune"]
+    with pytest.raises(NoRecordError):
+        HEAD.fit(model, task, epochs=1)
+
+
+def test_where_nothing_trains_a_record_that_owns_up_is_better_than_none(
+    make_model, task, records, monkeypatch, capsys
+):
+    model = make_model()
+    HEAD.fit(model, task, epochs=EPOCHS)
+    worn = HEAD.fit(model, task, epochs=EPOCHS)
+    worn.save(records / "a")
+    stopped = interrupted(make_model(), task)
+    stopped.save(records / "b")
+    assert HEAD.fit(make_model(), task, epochs=EPOCHS).record() != worn.record()  # is trained
+    monkeypatch.setenv(TRAINING, "recorded")
+    given = HEAD.fit(make_model(), task, epochs=EPOCHS)
+    assert given.record() == worn.record()
+    assert given.strategy["encoder"]["fitted"] == ["HeadOnlyFinetune"]
+    assert "as it is, interrupted or of a model trained before" in capsys.readouterr().out
+    shutil.rmtree(records / "a")
+    assert HEAD.fit(make_model(), task, epochs=EPOCHS).interrupted
+    whole = replace(stopped, notes=())
+    whole.save(records / "c")
+    assert HEAD.fit(make_model(), task, epochs=EPOCHS).record() == whole.record()
+
+
+def test_what_a_run_forgot_is_measured_by_its_record(make_model, task, records):
+    first = make_model()
+    FULL.fit(first, task, epochs=2, heldout=PRETRAINING).save(records)
+    measured, before = masked_token_loss(first, PRETRAINING), make_model()
+    model = make_model()
+    untrained = masked_token_loss(model, PRETRAINING)
+    assert untrained == masked_token_loss(before, PRETRAINING) != measured
+    FULL.fit(model, task, epochs=2, heldout=PRETRAINING)
+    assert masked_token_loss(model, PRETRAINING) == pytest.approx(measured, abs=1e-6)
+    for other in ({"smiles": PRETRAINING[:2]}, {"mask_share": 0.2}, {"seed": 1}):
+        with pytest.raises(EncoderError, match=r"stands in for this model.*5 others"):
+            masked_token_loss(model, **{"smiles": PRETRAINING} | other)
 
 
 def test_a_folder_that_is_not_there_is_no_record(watched, task, records):
