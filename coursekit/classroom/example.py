@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -182,27 +183,28 @@ class _Maker:
 
     def _broken(self, some: list[str], first: str) -> None:
         """Ten that are broken: of most, everything can still be read."""
-        made = self._made(some)
         grade_id = _answer(first)
-        for student, notebook, about in (
-            ("hugo-twice", handed_in.with_cell_twice(made, grade_id), "a cell is there twice"),
-            ("ida-bare", handed_in.without_metadata(made), "all metadata is lost"),
-            ("jan-unchecked", handed_in.without_checks(made), "the checks were deleted"),
-            ("kai-moved", handed_in.with_checks_first(made), "the checks were moved to the top"),
-            ("lea-old", handed_in.in_format_3(made), "saved in the old format 3"),
+        twice = partial(handed_in.with_cell_twice, grade_id=grade_id)
+        for student, broken, about in (
+            ("hugo-twice", twice, "a cell is there twice"),
+            ("ida-bare", handed_in.without_metadata, "all metadata is lost"),
+            ("jan-unchecked", handed_in.without_checks, "the checks were deleted"),
+            ("kai-moved", handed_in.with_checks_first, "the checks were moved to the top"),
+            ("lea-old", handed_in.in_format_3, "saved in the old format 3"),
         ):
-            self._add(student, some, notebook, about)
+            # Each made anew, with runs of their own: nobody here is a copy of another.
+            self._add(student, some, broken(self._made(some)), about)
         rest = [e for e in some if e != first]
         for student, source, about in (
             ("mia-syntax", "def (", "an answer that is no Python"),
             ("noah-exit", "import os\nos._exit(0)", "an answer that ends the process"),
         ):
-            notebook = copy.deepcopy(made)
+            notebook = self._made(some)
             cell_with(notebook, grade_id)["source"] = f"# {first}\n{source}"
             self._add(student, rest, notebook, about)
         other = self.given | {"cells": [code_cell("print('another course')")]}
         self._add("olga-other", [], other, "another course's notebook")
-        text = _bytes(made)
+        text = _bytes(self._made(some))
         for student, content, about in (
             ("paul-cut", text[: len(text) // 2], "the file is cut off"),
             ("quin-empty", b"", "an empty file"),

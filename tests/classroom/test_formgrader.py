@@ -1,4 +1,4 @@
-"""Formgrader in a real browser: autograde by its button, grade a reflection, release feedback."""
+"""Formgrader in a real browser: autograde by button, read a reflection, late, release feedback."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from small import RIGHT_TANIMOTO, ROOT, WORDS, answered
+
+from coursekit.grading.lateness import extend
 
 pytest.importorskip("nbgrader")
 sync_api = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: no browser tests")
@@ -121,6 +123,15 @@ def test_a_submission_by_buttons(
     page.locator("#answer-00-6").scroll_into_view_if_needed()
     page.screenshot(path=str(tmp_path / "2-reflection.png"))
 
+    # Due three days before it came in, with two days more: one day late.
+    page.goto(f"{server}/formgrader/manage_assignments")
+    page.click("td.edit a")
+    page.fill("input.modal-duedate", "2026-03-02T12:00")
+    with page.expect_response(lambda r: "/api/assignment/" in r.url and r.request.method == "PUT"):
+        page.click("button.save")
+    page.wait_for_selector("td.duedate >> text=2026-03-02")
+    extend(f"sqlite:///{course_folder / 'gradebook.db'}", "00", "ada", 2)
+
     page.goto(f"{server}/formgrader/manage_submissions/00")
     page.wait_for_selector("td.status >> text=graded")
     press(page, "generate-feedback", "Successfully generated feedback")
@@ -131,5 +142,6 @@ def test_a_submission_by_buttons(
     assert "Say what a low load means." in html
     assert "One point each" not in html
     page.goto(released.as_uri())
-    page.wait_for_selector("text=4.5 of 15")
+    page.wait_for_selector("text=4.05 of 15")  # less a tenth for the day
+    assert "cost 0.45 points" in page.inner_text("body")
     page.screenshot(path=str(tmp_path / "4-feedback.png"))
