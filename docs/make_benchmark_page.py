@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+KEPT = "memory with what is kept"
 
 
 def result(name: str) -> dict[str, Any]:
@@ -127,6 +128,16 @@ height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} o
 """
 
 
+def passes_of_blocks(blocks: int) -> tuple[int, int]:
+    """Passes through blocks in as many phases of one epoch, with the prefix cache and without.
+
+    The first phase opens the head alone, each later one a block more.
+    """
+    opened = range(blocks)
+    training = sum(3 * k for k in opened)  # forward, and backward to states and to weights
+    return training + blocks, training + sum(blocks - k for k in opened)
+
+
 def goes_to() -> str:
     """What the seconds of fine-tuning go to, where it was measured."""
     if not (RESULTS / "profile_steps.json").exists():
@@ -143,6 +154,8 @@ def goes_to() -> str:
         f"{name}: {x['padding of random batches'] - 1:.0%}"
         for name, x in profiled["results"].items()
     )
+    blocks = 6  # and phases
+    kept, without = passes_of_blocks(blocks)
     return f"""## What the time goes to
 `benchmarks/profile_steps.py`: full fine-tuning as above, operator by operator. The processor's best
 matrix product does {profiled["matmul peak, GFLOP/s"]:,.0f} billion operations a second; the last
@@ -152,9 +165,9 @@ out, and beyond it the matrix products are the same for everybody.
 
 What the prefix cache can save is bounded as well. A training step costs an open block one pass
 forward and two backward, a frozen one below them one pass forward, or none where its states are
-kept. Six phases of one epoch that open 0 to 5 of six blocks then take 3 x 15 passes of a block, and
-6 for filling the cache: 51, where 66 are taken without it, so 1.29 times as fast at best,
-padding apart.
+kept. {blocks} phases of one epoch that open 0 to {blocks - 1} of {blocks} blocks then take {kept}
+passes of a block, {blocks} of them for filling the cache, and {without} without it: at best
+{without / kept:.2f} times as fast, padding apart.
 
 {table(["", *profiled["results"]], rows)}
 
@@ -171,10 +184,18 @@ def costs() -> str:
         cells = [f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios]
         rows.append([name, f"{x['median']['seconds to foretell']:.1f}", *cells])
     head = ["strategy", "to foretell, s", "seconds of an epoch", "the whole run", "memory"]
+    medians = [x["median"] for x in costed["results"].values()]
+    kept = [x[KEPT] / x["expected memory"] for x in medians if KEPT in x]
+    memory = "what the process grew by, once the libraries were\nloaded."
+    if kept:
+        memory = (
+            "what the process grew by, once the libraries were\nloaded, where the C library gives "
+            "back what is freed. By itself it keeps much of that, and the\nprocess grew by "
+            f"{min(kept):.1f} to {max(kept):.1f} times what was foretold."
+        )
     return f"""## Is the cost of a run foretold?
 `benchmarks/cost_model.py`: measured over expected, median of {costed["repeats"]} runs and range;
-`ck.expected_cost` asked before each. Memory is what the process grew by, once the libraries were
-loaded.
+`ck.expected_cost` asked before each. Memory is {memory}
 
 {table(head, rows)}
 
@@ -277,6 +298,9 @@ def page() -> str:
 Each script in `benchmarks/` prints what it measures and writes it to `benchmarks/results/`;
 `make bench` runs them all. Measured on: {environment["device"]}, {environment["cores"]} cores,
 Python {environment["python"]}, torch {environment["versions"]["torch"]}.
+
+**Nothing here was measured on a GPU**, as none was at hand: neither speed there nor memory, nor the
+share of its matmul peak, nor what mixed precision does to the scores.
 
 ## Does the result depend on the seed?
 `benchmarks/five_seeds.py`: each seed has its own split of the bundled sample and its own

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import torch
 
 from coursekit.data.binding_task import BindingTask
+from coursekit.training.alive import Alive
 from coursekit.training.recompute import gradient_checkpointing
 from coursekit.training.recorded import trains_nothing
 from coursekit.training.session import Session
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
     from coursekit.training.strategy import FinetuneStrategy
 
-STEPS = 3  # timed in each phase that is measured, after one that is not
+STEPS = 3  # timed in each phase that is measured, after two whose memory is
 MEASURED = 6  # phases at most; those between two measured ones are taken from them
 SCORED = 24  # molecules of each kind that are predicted
 
@@ -34,12 +34,13 @@ class ExpectedCost:
 
     Args:
         table: one row a phase: ``phase, name, epochs, seconds per epoch`` (training and
-            validation), ``memory, MB`` (what training adds to the loaded model).
+            validation), ``memory, MB`` (as below, in this phase).
         training: seconds of training, as ``run.cost["seconds"]`` counts them.
         total: seconds of the whole run: validation, predictions and what is forgotten as well.
-        memory: MB that training adds at its height, counted: what graphs keep, gradients, the
-            optimizer's moments, averages and anchors, the best epoch's weights, and the states
-            that frozen blocks leave. A process grows by more than that.
+        memory: MB that tensors of the run take at its height on the model's device, beyond those
+            that were there, and what is kept of frozen blocks; on a GPU, what
+            ``torch.cuda.max_memory_allocated`` rises by. A process on a processor grows by more,
+            as the C library keeps much of what was freed.
         device: that it was measured on.
     """
 
@@ -91,17 +92,23 @@ def expected_cost(
         torch.random.fork_rng(devices=gpu),
         gradient_checkpointing(model, strategy.gradient_checkpointing),
     ):
-        session = Session(strategy, model, small, epochs, seed, None, None)
-        once = _around(session)
+        alive = Alive(model.device)
+        with alive:
+            session = Session(strategy, model, small, epochs, seed, None, None)
+            once = _around(session)
+        around = alive.most
         phases = session.plan.phases
         chosen = sorted({round(i * (len(phases) - 1) / (MEASURED - 1)) for i in range(MEASURED)})
-        measured = pd.DataFrame([_phase(session, n) for n in chosen], index=chosen)
+        measured = pd.DataFrame([_phase(session, n, alive) for n in chosen], index=chosen)
         session.prefix.close()
     rates = measured.reindex(range(len(phases))).interpolate()
     train, valid, test = (len(task.part(p)) for p in ("train", "valid", "test"))
     lengths = pd.Series([phase.epochs or 0 for phase in phases])
-    tokens = session.lengths.mean() * (train + valid)  # whose states are kept
-    memory = rates["memory"] + (rates["states"] * tokens).clip(upper=session.prefix.budget)
+    memory = rates["memory"]
+    if not gpu:  # states and vectors that are kept stay with the processor
+        states = rates["states"] * session.lengths.mean() * (train + valid)
+        memory += states.clip(upper=session.prefix.budget)
+        memory += rates["vectors"] * (train + valid + test)
     training = rates["step"] * train  # seconds an epoch
     scoring = rates["score"] * valid
     filled = measured["fill"].max() * train  # training counts this pass as its own
@@ -118,9 +125,8 @@ def expected_cost(
     whole = float((training * lengths).sum() + filled)
     last = float(rates["score"].iloc[-1]) * (valid + test)
     total = whole + float((scoring * lengths).sum()) + also + last + once
-    return ExpectedCost(
-        table, whole, total, float(table["memory, MB"].max()), model.device.type.upper()
-    )
+    height = max(float(memory.max()), around) / 2**20
+    return ExpectedCost(table, whole, total, height, model.device.type.upper())
 
 
 def _free(strategy: FinetuneStrategy, model: Classifier, epochs: int) -> ExpectedCost:
@@ -138,14 +144,19 @@ def _free(strategy: FinetuneStrategy, model: Classifier, epochs: int) -> Expecte
 
 
 def _sample(task: BindingTask, molecules: int, seed: int) -> BindingTask:
-    """Some molecules of each part, of all kinds that are in it."""
+    """Some molecules of each part, of all kinds that are in it; the longest to be trained on too.
+
+    Of all batches, the one with the longest takes the most memory.
+    """
 
     def some(name: str) -> pd.DataFrame:
         kinds = task.part(name).groupby("negative_set", dropna=False)
         return kinds.sample(frac=1, random_state=seed).groupby("negative_set").head(SCORED)
 
-    train = task.train.sample(min(molecules, len(task.train)), random_state=seed)
-    parts = {"train": train.reset_index(drop=True)}
+    train = task.train.sample(frac=1, random_state=seed)
+    longest = int(train["smiles"].str.len().argmax())
+    order = [longest, *(row for row in range(len(train)) if row != longest)]
+    parts = {"train": train.iloc[order[:molecules]].reset_index(drop=True)}
     parts |= {name: some(name).reset_index(drop=True) for name in ("valid", "test")}
     return BindingTask(task.name, settings=dict(task.settings), **parts)
 
@@ -163,17 +174,27 @@ def _around(session: Session) -> float:
     return seconds + _now(session.model) - began
 
 
-def _phase(session: Session, number: int) -> dict[str, float]:
-    """Seconds a molecule in steps, in validation, in the pass below; bytes, and those a token."""
+def _phase(session: Session, number: int, alive: Alive) -> dict[str, float]:
+    """Seconds a molecule in steps, in validation, in the pass below; bytes at the height, and kept.
+
+    What is kept while the run goes on is given for a token (states) and for a molecule (vectors).
+    """
     model, at = session.model, session.at
     at.phase = number
-    session.optimizer = session.optimizer_of(number)
-    session.open_phase()
-    windows = session.windows(0)
-    with _kept_for_backward(model) as kept:
-        step(session, windows[0])
+    alive.most = alive.now
+    with alive:
+        session.optimizer = session.optimizer_of(number)
+        session.open_phase()
+        windows = session.windows(0)
+        longest = [max(session.lengths[rows].max() for rows in window) for window in windows]
+        first = windows.pop(int(np.argmax(longest)))
+        for _ in range(2):  # the second time beside what the first has left
+            step(session, first)
+            at.best = None  # so that its weights are kept, while there are those from before
+            session.end_epoch()
+        model.embed_tokens(session.tokens)  # as of a part that is predicted at the end
     seen, began = 0, _now(model)
-    for window in windows[1:] or windows:
+    for window in windows or [first]:
         at.step += 1
         step(session, window)
         seen += sum(len(rows) for rows in window)
@@ -182,51 +203,14 @@ def _phase(session: Session, number: int) -> dict[str, float]:
     session.predict(valid)  # once before, as what is frozen below is computed only once
     began = _now(model)
     session.predict(valid)
-    scored = (_now(model) - began) / len(valid)
-    trained = (p for p in model.parameters() if p.requires_grad)
-    moments = _bytes(
-        value
-        for state in session.optimizer.state.values()
-        for value in state.values()
-        if isinstance(value, torch.Tensor)
-    )
-    if session.rates is not None:  # a schedule goes back to the best epoch's as well
-        moments *= 2
-    held = _bytes(session.average.values.values()) + _bytes(session.retention.tensors().values())
-    weights = _bytes(trained) + _bytes(model.state_dict().values())  # gradients; the best epoch's
     return {
         "step": stepped,
-        "score": scored,
+        "score": (_now(model) - began) / len(valid),
         "fill": session.below.seconds / len(session.lengths),
-        "memory": float(kept["bytes"] + moments + held + weights),
+        "memory": float(alive.most),
         "states": float(session.prefix.per_token),
+        "vectors": 0.0 if session.below.pooled is None else model.width * 4.0,
     }
-
-
-def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-@contextmanager
-def _kept_for_backward(model: Classifier) -> Iterator[dict[str, Any]]:
-    """Count the bytes that graphs keep at most between two backward passes, weights left out."""
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    found: dict[str, Any] = {"bytes": 0}
-    alive: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            alive[storage.data_ptr()] = storage.nbytes()
-            found["bytes"] = max(found["bytes"], sum(alive.values()))
-        return tensor
-
-    def give(tensor: torch.Tensor) -> torch.Tensor:
-        alive.clear()  # backward has begun: what comes next belongs to another pass
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, give):
-        yield found
 
 
 def _now(model: Classifier) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
@@ -72,9 +71,9 @@ def load_moments(
 ) -> None:
     """Give the optimizer these moments and no others; see ``moments_of``."""
     index_of = {name: index for index, name in parameter_names(model, optimizer).items()}
-    saved = copy.deepcopy(optimizer.state_dict())
-    saved["state"] = {}
+    state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in moments.items():
         moment, name = key.split(".", 1)
-        saved["state"].setdefault(index_of[name], {})[moment] = value
-    optimizer.load_state_dict(saved)
+        state.setdefault(index_of[name], {})[moment] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
