@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import coursekit as ck
+from coursekit.evaluation.movement_figures import movement_table
 from coursekit.lessons import recordings
 from coursekit.lessons.recordings import RECORDINGS, identity, identity_in, wanted
 from coursekit.runs.bundled import bundled_embeddings, bundled_names
@@ -67,6 +68,15 @@ def test_vectors_are_those_of_the_encoder_before_and_after_that_very_run(name: s
         columns = np.column_stack([vectors, np.ones(len(vectors))])
         rest = logits - columns @ np.linalg.lstsq(columns, logits, rcond=None)[0]
         assert (np.std(rest) < 0.02 * np.std(logits)) == fits
+
+
+@pytest.mark.parametrize("name", ["progressive", "scheduled"])
+def test_the_player_has_something_to_show_before_anything_is_trained(name: str) -> None:
+    """Lessons 03 and 04 fall back on these: how far each group had moved, at the end of a run."""
+    run = ck.bundled_run(name)
+    moved = movement_table(run, int(run.history["epoch"].max()))["moved"]
+    assert moved.notna().all()
+    assert moved["head"] > moved["block.5"] > moved["block.0"] > 0
 
 
 def three(name: str) -> list[ck.Run]:
