@@ -185,17 +185,12 @@ def costs() -> str:
         rows.append([name, f"{x['median']['seconds to foretell']:.1f}", *cells])
     head = ["strategy", "to foretell, s", "seconds of an epoch", "the whole run", "memory"]
     medians = [x["median"] for x in costed["results"].values()]
-    kept = [x[KEPT] / x["expected memory"] for x in medians if KEPT in x]
-    memory = "what the process grew by, once the libraries were\nloaded."
-    if kept:
-        memory = (
-            "what the process grew by, once the libraries were\nloaded, where the C library gives "
-            "back what is freed. By itself it keeps much of that, and the\nprocess grew by "
-            f"{min(kept):.1f} to {max(kept):.1f} times what was foretold."
-        )
+    kept = [x[KEPT] / x["expected memory"] for x in medians]
     return f"""## Is the cost of a run foretold?
 `benchmarks/cost_model.py`: measured over expected, median of {costed["repeats"]} runs and range;
-`ck.expected_cost` asked before each. Memory is {memory}
+`ck.expected_cost` asked before each. Memory is what the process grew by, once the libraries were
+loaded, where the C library gives back what is freed. By itself it keeps much of that, and the
+process grew by {min(kept):.1f} to {max(kept):.1f} times what was foretold.
 
 {table(head, rows)}
 

@@ -10,6 +10,11 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
+
+from coursekit.demo import strategies
+from coursekit.runs import Run
+
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- demo: made by make readme -->\n```text\n)[^`]+(\n```)")
 
@@ -26,7 +31,18 @@ def main(report: Path) -> None:
     target.mkdir(exist_ok=True)
     for name in ("comparison.csv", "scores.png", "negatives.png"):
         shutil.copy(report / name, target / name)
+    validations(report).to_csv(target / "validation.csv", index=False, lineterminator="\n")
     print(f"{readme.name} and {target.relative_to(ROOT)} updated from {report}")
+
+
+def validations(report: Path) -> pd.DataFrame:
+    """The scores after each epoch, by which a test sees early whether training is the same."""
+    parts = []
+    for name in strategies():
+        history = Run.load(report / "records" / name).history
+        rows = history[history["split"] == "valid"]
+        parts.append(rows[["epoch", "loss", "auroc_easy", "auroc_hard"]].assign(approach=name))
+    return pd.concat(parts).set_index("approach").reset_index().round(5)
 
 
 if __name__ == "__main__":
