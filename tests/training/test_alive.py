@@ -41,6 +41,7 @@ def test_a_step_of_every_family(family, make_model):
         return optimizer
 
     steps()  # what is computed once in a model's life
+    gc.collect()  # what goes meanwhile and was made before would be taken off
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         alive = Alive(CPU)
         with alive:
@@ -57,7 +58,7 @@ def test_a_step_of_every_family(family, make_model):
 @pytest.mark.parametrize("name", ["full", "progressive", "adapters", "scheduled"])
 def test_a_whole_run(name, task, make_model):
     model, alive = make_model(), Alive(CPU)
-    gc.collect()  # what goes meanwhile and was profiled before would be taken off
+    gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler, alive:
         STRATEGIES[name].fit(model, task, epochs=3)
     _, height = allocated(profiler.profiler.kineto_results.events())
