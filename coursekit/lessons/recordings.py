@@ -184,7 +184,11 @@ def main(names: list[str]) -> None:
             halves: dict[str, Any] = {
                 s: vectors.astype(np.float16) for s, vectors in stages.items()
             }
-            np.savez_compressed(path.with_suffix(EMBEDDINGS), **halves)
+            with (
+                atomic_file(path.with_suffix(EMBEDDINGS)) as temporary,
+                temporary.open("wb") as file,
+            ):
+                np.savez_compressed(file, **halves)
         hard = run.scores(n_boot=0).auroc_hard.value
         print(f"{name}, seed {seed}: hard AUROC {hard:.3f}, {run.cost['seconds']:.0f} s")
     (_folder() / "README.md").write_text(card(), encoding="utf-8")
