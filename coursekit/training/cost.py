@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from coursekit.data.binding_task import BindingTask
+from coursekit.models.memory import free_memory
 from coursekit.training.alive import Alive
 from coursekit.training.recompute import gradient_checkpointing
 from coursekit.training.recorded import trains_nothing
@@ -126,7 +127,10 @@ def expected_cost(
     last = float(rates["score"].iloc[-1]) * (valid + test)
     total = whole + float((scoring * lengths).sum()) + also + last + once
     height = max(float(memory.max()), around) / 2**20
-    return ExpectedCost(table, whole, total, height, model.device.type.upper())
+    device = model.device
+    del session, model
+    free_memory(device)  # before the run that was asked about needs it
+    return ExpectedCost(table, whole, total, height, device.type.upper())
 
 
 def _free(strategy: FinetuneStrategy, model: Classifier, epochs: int) -> ExpectedCost:

@@ -22,6 +22,7 @@ import torch
 
 from coursekit import bars
 from coursekit.errors import TrainingError
+from coursekit.models.memory import free_memory
 from coursekit.training.recompute import gradient_checkpointing
 from coursekit.training.session import Session
 from coursekit.training.step import step
@@ -160,6 +161,7 @@ def find_learning_rate(
             columns = {"learning_rate": rates[: len(losses)], "loss": losses, "smoothed": smoothed}
             tables.append(pd.DataFrame({"sweep": sweep, **columns}))
     bar.close()
+    free_memory(model.device)
     suggestions = tuple(steepest(t["learning_rate"], t["loss"], t["smoothed"]) for t in tables)
     return LearningRateSweep(
         pd.concat(tables, ignore_index=True), suggestions, type(strategy).__name__

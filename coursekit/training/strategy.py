@@ -153,14 +153,18 @@ class FinetuneStrategy:
         Raises:
             TrainingError: if a phase names a group that the model does not have, or the like.
         """
-        if type(self).prepare is not FinetuneStrategy.prepare:
+        copied = type(self).prepare is not FinetuneStrategy.prepare
+        if copied:
             model = copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
             self.prepare(model)
         parameters = {
             group: sum(model.get_parameter(name).numel() for name in names)
             for group, names in self.parameter_groups(model).items()
         }
-        return make_plan(self.phases(model, epochs), parameters, epochs, self.decay, self.warmup)
+        phases = self.phases(model, epochs)
+        if copied:
+            model.to("meta")  # ESM holds itself in a cycle: they would wait for the collector
+        return make_plan(phases, parameters, epochs, self.decay, self.warmup)
 
     def fit(
         self,
