@@ -306,7 +306,7 @@ class _Attempt:
             self._stopped = f"it had more than {self.limits.processes} processes"
         elif used.memory_bytes - process.resident > self.limits.memory_bytes:
             self._stopped = f"it used more than {self.limits.memory_bytes / 2**30:.3g} GiB"
-        elif used.files > MAX_FILES and self.sandbox.kind == "bubblewrap":
+        elif used.files > MAX_FILES and self.sandbox.kind != "none":
             self._stopped = f"it made more than {MAX_FILES:,} files"
 
     def _close(self, status: int) -> None:

@@ -23,6 +23,7 @@ from typing import IO, Literal, Protocol
 
 from coursekit.data.paths import bundled
 from coursekit.errors import GradingError
+from coursekit.grading.container import ENGINES, Contained, client_environment, container_line
 from coursekit.grading.seccomp import seccomp_filter
 
 Kind = Literal["bubblewrap", "container", "none"]
@@ -31,7 +32,6 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
 _MODULE = "coursekit.grading.inside"
 NO_THREAD = "JE_ARROW_MALLOC_CONF"
-ENGINES = ("podman", "docker")
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,21 @@ class Room(Protocol):
 
 @dataclass(frozen=True)
 class Command:
-    """A program to start: its line, its whole environment, its folder, open files it is given."""
+    """A program to start.
+
+    Args:
+        line: itself and its arguments.
+        variables: its whole environment.
+        folder: where it begins.
+        files: open ones that it is given.
+        name: of the container that it runs.
+    """
 
     line: list[str]
     variables: dict[str, str]
     folder: str
     files: tuple[int, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,8 @@ class Sandbox:
             train: whether ``fit`` may train where there is no record.
         """
         with self._command(limits, threads, train) as command:
-            process = _Started(command, job)
+            started = Started(command, job)
+            process = Contained(self.program, command.name, started) if command.name else started
             try:
                 yield process
             finally:
@@ -175,7 +185,8 @@ class Sandbox:
             return
         variables = _variables(HOME, threads, train)
         if self.kind == "container":
-            yield Command(self._container(variables, limits), _client_environment(), "/")
+            name, line = container_line(self.program, self.image, HOME, variables, limits)
+            yield Command(line, client_environment(), "/", name=name)
             return
         line, calls = self._bubblewrap(variables, limits), seccomp_filter()
         if calls is None:
@@ -226,18 +237,8 @@ class Sandbox:
             line += ["--setenv", name, value]
         return [*line, "--", sys.executable, "-m", _MODULE]
 
-    def _container(self, variables: dict[str, str], limits: Limits) -> list[str]:
-        line = [self.program, "run", "--rm", "--interactive", "--network=none", "--read-only"]
-        line += ["--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65534:65534"]
-        line += [f"--pids-limit={limits.processes}", f"--memory={limits.memory_bytes}"]
-        line += [f"--memory-swap={limits.memory_bytes}", f"--shm-size={limits.disk_bytes // 4}"]
-        line += [f"--tmpfs={HOME}:rw,exec,mode=1777,size={limits.disk_bytes // 2}"]
-        line += [f"--tmpfs=/tmp:rw,mode=1777,size={limits.disk_bytes // 4}", f"--workdir={HOME}"]
-        line += [f"--env={name}={value}" for name, value in variables.items() if name != "PATH"]
-        return [*line, self.image, "python", "-m", _MODULE]
 
-
-class _Started:
+class Started:
     """A sandbox as a program of its own."""
 
     resident = 0
@@ -257,6 +258,14 @@ class _Started:
         assert self._process.stderr is not None
         self.pid = self._process.pid
         self.output, self.errors = self._process.stdout.fileno(), self._process.stderr.fileno()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ends by itself within so long."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def end(self) -> int:
         """As ``Process.end``."""
@@ -347,9 +356,3 @@ def _variables(home: str, threads: int, train: bool) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _client_environment() -> dict[str, str]:
-    # The engine's client is trusted; it needs to know where its server is.
-    names = ("PATH", "HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST")
-    return {name: os.environ[name] for name in names if name in os.environ}

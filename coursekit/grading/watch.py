@@ -28,8 +28,11 @@ def usage(root: int) -> Usage:
     """Add up a process and all that descend from it.
 
     Args:
-        root: id of the process. One that has ended uses nothing.
+        root: id of the process. One that has ended uses nothing, nor does any where there is no
+            ``/proc``.
     """
+    if not Path("/proc/stat").exists():
+        return Usage(0, 0, 0)
     parents: dict[int, int] = {}
     memory: dict[int, int] = {}
     for name in os.listdir("/proc"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from coursekit.errors import GradingError
+from coursekit.grading.container import ENGINES
 from coursekit.grading.execute import Code, Execution, execute
 from coursekit.grading.fork_server import ForkServer
 from coursekit.grading.sandbox import Limits, Room, Sandbox, find_sandbox
@@ -56,9 +60,20 @@ def warm(sandbox: Sandbox) -> Iterator[ForkServer]:
     server.close()
 
 
-@pytest.fixture(params=["cold", "warm"])
-def room(request: pytest.FixtureRequest, sandbox: Sandbox) -> Room:
-    return sandbox if request.param == "cold" else request.getfixturevalue("warm")
+IMAGE = os.environ.get("COURSEKIT_TEST_IMAGE", "")
+"""Of a container that has coursekit; where it is given, all attacks are run in one too."""
+
+
+@pytest.fixture(scope="session")
+def container() -> Sandbox:
+    engine, *_ = [found for name in ENGINES if (found := shutil.which(name))]
+    return Sandbox("container", engine, IMAGE)
+
+
+@pytest.fixture(params=["cold", "warm", *(["container"] if IMAGE else [])])
+def room(request: pytest.FixtureRequest) -> Room:
+    kinds = {"cold": "sandbox", "warm": "warm", "container": "container"}
+    return request.getfixturevalue(kinds[request.param])
 
 
 @pytest.fixture
@@ -198,7 +213,7 @@ def test_no_network_no_other_namespace_no_odd_socket(run: Callable[..., Executio
     )
     assert printed(found).splitlines() == ["refused"] * 4 + ["-1 -1 -1", "-1 -1"]
     second = printed(found, 1)
-    assert second.count("Read-only file system") == 4
+    assert second.count("cannot touch") == 4
     assert second.splitlines()[-1] == "65534"
     assert "uid=0" not in second
 
@@ -299,7 +314,7 @@ def test_signals_reach_nobody_outside_and_children_do_not_survive(
     mark = f"sleep-{uuid.uuid4().hex[:8]}"
     found = run(
         "import os, signal, subprocess\n"
-        "for pid in [os.getppid(), 1, *range(3, 40)]:\n"
+        "for pid in {os.getppid(), *range(1, 40)} - {os.getpid()}:\n"
         "    try: os.kill(pid, 9)\n"
         "    except OSError: pass\n"
         f"child = subprocess.Popen(['bash', '-c', 'exec -a {mark} sleep 600'],\n"
@@ -428,7 +443,7 @@ def test_a_container_engine_is_used_where_bubblewrap_is_not(
     """A stand-in for the engine: it notes its arguments and runs the command they end with."""
     engine = tmp_path / "podman"
     engine.write_text(
-        f'#!/bin/sh\nif [ "$1" = image ]; then exit 0; fi\necho "$@" > {tmp_path}/arguments\n'
+        f'#!/bin/sh\nif [ "$1" != run ]; then exit 0; fi\necho "$@" > {tmp_path}/arguments\n'
         f"export COURSEKIT_RECORDS={tmp_path}/r HOME={tmp_path} PYTHONPATH={os.getcwd()}\n"
         f"exec {sys.executable} -m coursekit.grading.inside\n"
     )
@@ -442,10 +457,38 @@ def test_a_container_engine_is_used_where_bubblewrap_is_not(
     result = execute([Code(0, AFTER)], found, LIMITS)
     assert result.cells[0].output.text == "still 42\n"
     arguments = (tmp_path / "arguments").read_text()
-    for flag in ("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=80",
+    for flag in ("--network=none", "--read-only", "--cap-drop=ALL", "--pids-limit=130",
                  "--security-opt=no-new-privileges", "--user=65534:65534"):  # fmt: skip
         assert flag in arguments
-    assert arguments.split()[-4:] == ["course:1", "python", "-m", "coursekit.grading.inside"]
+    last = ["course:1", "python", "-m", "coursekit.grading.contained", "120"]
+    assert arguments.split()[-5:] == last
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [("import time; time.sleep(60)", 137), ("import os; os._exit(3)", 3),
+     ("import os; os.kill(os.getpid(), 11)", 139)],
+)  # fmt: skip
+def test_a_container_ends_with_its_notebook_or_its_time(
+    source: str, status: int, tmp_path: Path
+) -> None:
+    """Also where the grader is gone: its first process looks at the clock by itself."""
+    job = {"limits": vars(Limits()) | {"processes": 4000}, "records": []}
+    job |= {"profile": "", "exercises": {}, "fresh": {}, "cells": [{"number": 0, "source": source}]}
+    with subprocess.Popen(
+        [sys.executable, "-m", "coursekit.grading.contained", "15"],
+        env={"COURSEKIT_RECORDS": str(tmp_path), "HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(job).encode())
+        process.stdin.close()
+        try:
+            assert process.wait(60) == status
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_the_filter_of_system_calls_is_there_for_two_architectures() -> None:
