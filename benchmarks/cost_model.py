@@ -81,7 +81,8 @@ def one(name: str, encoder: str, share: float) -> dict[str, float]:
     import peft  # noqa: F401
 
     tiny = Work(encoder, 0, 0.02)
-    FullFinetune().fit(tiny.model(), tiny.task(), epochs=1)
+    for warm_up in (FullFinetune(), HeadOnlyFinetune()):
+        warm_up.fit(tiny.model(), tiny.task(), epochs=1)
     given_back = "MALLOC_MMAP_THRESHOLD_" in os.environ
     began, expected = time.perf_counter(), None
     if not given_back:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ RADIUS = 2
 N_BITS = 2048
 N_TREES = 500
 REGULARIZATION = (0.01, 0.1, 1.0, 10.0)  # inverse strengths C, tried on the validation part
+MADE: dict[tuple[str, str, int], Run] = {}
+"""By task, model and seed: what a grader has trained once for all submissions of a class."""
 NAMES = {"forest": "fingerprints, forest", "logistic": "fingerprints, logistic"}
 
 
@@ -48,6 +51,8 @@ def fingerprint_baseline(task: BindingTask, model: str = "forest", seed: int = 0
 
     if model not in NAMES:
         raise ScoreError(f"fingerprint_baseline: no model '{model}'; there are {list(NAMES)}.")
+    if MADE and (made := MADE.get((replace(task).fingerprint, model, seed))):  # as it is now
+        return replace(made, predictions=made.predictions.copy())
     parts = {"train": task.train, "valid": task.valid, "test": task.test}
     labels = {name: part["label"].to_numpy(dtype=np.int8) for name, part in parts.items()}
     if len(np.unique(labels["train"])) < 2:

@@ -22,6 +22,7 @@ def make_run(session: Session) -> Run:
     session.give_best_back()
     # Also where a finished run was only read from its folder: it predicts as it did then.
     session.open_groups()
+    model.eval()
     session.prefix.end(min(at.phase, len(plan.phases) - 1))
     predictions = []
     for name in ("valid", "test"):
@@ -47,7 +48,6 @@ def make_run(session: Session) -> Run:
     if len(HISTORY_COLUMNS) + len(others) + len(shown) > MAX_COLUMNS:
         others = [name for name in others if not name.startswith(MOVED)]
     rates = [f"learning_rate.{group}" for group in shown]
-    model.eval()
     return Run(
         name=session.name,
         history=pd.DataFrame(session.journal.rows, columns=[*HISTORY_COLUMNS, *others, *rates]),

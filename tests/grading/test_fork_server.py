@@ -116,6 +116,32 @@ def test_the_courses_task_is_there_without_being_made(warm: ForkServer) -> None:
     assert printed(found).split() == ["True", load_task().fingerprint]
 
 
+def test_baselines_are_trained_once_for_all(warm: ForkServer) -> None:  # noqa: F811
+    cell = (
+        "import coursekit as ck\ntask = ck.load_task()\n"
+        "run = ck.fingerprint_baseline(task, 'logistic')\n"
+        "print(run.cost['seconds'], repr(run.predictions['score'].sum()))"
+    )
+    first, second = (printed(run(warm, cell, limits=Limits())) for _ in range(2))
+    assert first == second  # the seconds, too: it is one and the same
+    from coursekit.data import load_task
+    from coursekit.evaluation import fingerprint_baseline
+
+    here = fingerprint_baseline(load_task(), "logistic").predictions["score"]
+    assert float(first.split()[1].removeprefix("np.float64(").rstrip(")")) == here.sum()
+    # What a notebook does to its task or to its copy is its own affair.
+    changed = (
+        "import coursekit as ck\ntask = ck.load_task()\n"
+        "given = ck.fingerprint_baseline(task, 'logistic')\n"
+        "given.predictions['score'] = 0.0\n"
+        "print(ck.fingerprint_baseline(task, 'logistic').predictions['score'].sum() > 0)\n"
+        "task.train['label'] = 1 - task.train['label']\n"
+        "other = ck.fingerprint_baseline(task, 'logistic')\n"
+        "print(other.cost == given.cost)"
+    )
+    assert printed(run(warm, changed, limits=Limits())).split() == ["True", "False"]
+
+
 def test_a_template_that_ends_is_no_students_fault(sandbox: Sandbox) -> None:  # noqa: F811
     server = ForkServer(sandbox)
     try:

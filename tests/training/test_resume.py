@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from stopping import stopping_after
@@ -105,6 +106,17 @@ def test_killed_at_any_moment_and_gone_on_with_a_run_ends_with_the_same_bits(bat
     # Four steps an epoch, and in a progressive run an epoch a phase: most died in the midst of one.
     assert sum(step % 4 != 0 for step in steps) >= 10, found
     assert len(set(steps)) >= 8, found
+
+
+def test_a_finished_head_is_given_back_without_the_encoder(task, make_model, monkeypatch, tmp_path):
+    strategy, folder = STRATEGIES["head"], tmp_path / "states"
+    run = strategy.fit(make_model(), task, epochs=EPOCHS, seed=SEED, checkpoint_dir=folder)
+    monkeypatch.setattr(embeddings, "_memory", {})
+    model = make_model(seed=8)
+    model.origin = make_model().origin
+    model.encoder.register_forward_pre_hook(lambda *_: pytest.fail("the encoder ran"))
+    again = strategy.fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=folder)
+    pd.testing.assert_frame_equal(again.predictions, run.predictions)
 
 
 def test_vectors_computed_by_a_killed_process_are_found_again(
