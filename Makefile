@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo readme test lint format bench lab lessons recordings site colab doctor clean
+.PHONY: help demo readme test coverage lint format bench lab lessons recordings site colab doctor clean
 
 help:
 	@echo "make demo     train and compare on the bundled sample; writes report/report.html"
@@ -12,6 +12,7 @@ help:
 	@echo "make lab      notebooks/ in JupyterLab"
 	@echo "make bench    benchmarks/            make lessons  regenerate and execute the lessons"
 	@echo "make site     docs/_build/html       make doctor   what this machine can do"
+	@echo "make coverage all tests, and what they reach of the kit"
 	@echo "make colab    the lessons with the versions that Colab has"
 
 .venv/base: pyproject.toml constraints.txt
@@ -51,8 +52,14 @@ doctor: .venv/base
 		apt-get install -qq -y bubblewrap chromium postgresql >/dev/null || true; fi
 	touch $@
 
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 test: .venv/dev .venv/system
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(PYTEST)
+
+# What the tests reach of the kit; the processes that they start are not counted. Takes longer.
+coverage: .venv/dev .venv/system
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 lint: .venv/dev
 	$(BIN)/ruff check .
