@@ -188,9 +188,9 @@ def costs() -> str:
     kept = [x[KEPT] / x["expected memory"] for x in medians]
     return f"""## Is the cost of a run foretold?
 `benchmarks/cost_model.py`: measured over expected, median of {costed["repeats"]} runs and range;
-`ck.expected_cost` asked before each in the same process. Memory is what it grew by then, the libraries
-being loaded, where the C library gives back what is freed. By itself it keeps much of that, and the
-process grew by {min(kept):.1f} to {max(kept):.1f} times what was foretold.
+`ck.expected_cost` asked before each in the same process. Memory is what that grew by then, all
+libraries loaded, where the C library gives back what is freed. By itself it keeps much of that, and
+the process grew by {min(kept):.1f} to {max(kept):.1f} times what was foretold.
 
 {table(head, rows)}
 
