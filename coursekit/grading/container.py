@@ -67,6 +67,10 @@ class Contained:
     def __init__(self, engine: str, name: str, client: Started) -> None:
         self._engine, self._name, self._client = engine, name, client
         self.output, self.errors = client.output, client.errors
+        self.pid = 0
+
+    def find(self) -> None:
+        """Wait until it has started, and find its first process, to be watched from here."""
         self.pid = self._first_process()
 
     def end(self) -> int:

@@ -158,6 +158,8 @@ class Sandbox:
             started = Started(command, job)
             process = Contained(self.program, command.name, started) if command.name else started
             try:
+                if isinstance(process, Contained):
+                    process.find()
                 yield process
             finally:
                 process.end()

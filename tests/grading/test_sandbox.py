@@ -464,6 +464,26 @@ def test_a_container_engine_is_used_where_bubblewrap_is_not(
     assert arguments.split()[-5:] == last
 
 
+def test_a_container_is_ended_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes are the engine's: that the client is killed would not end them."""
+    monkeypatch.setattr("coursekit.grading.container._START_SECONDS", 1)
+    engine = tmp_path / "podman"
+    engine.write_text(
+        f"#!/bin/sh\ncd {tmp_path}\ncase $1 in\n"
+        'run) echo "$4 $3" > started; echo $$ > client; exec sleep 60;;\n'
+        'kill) echo "--name=$2" > killed; kill -9 $(cat client);;\nesac\n'
+    )
+    engine.chmod(0o755)
+    room = Sandbox("container", str(engine), "course:1")
+    with tempfile.TemporaryFile() as job, room.start(job, LIMITS, 1, False) as process:
+        assert process.pid == 0  # an engine that does not say which one it is
+        assert not (tmp_path / "killed").exists()
+    killed = (tmp_path / "killed").read_text().strip()
+    assert len(killed) > 40
+    assert killed in (tmp_path / "started").read_text().split()
+    assert process.end() == -signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     ("source", "status"),
     [("import time; time.sleep(60)", 137), ("import os; os._exit(3)", 3),
