@@ -52,7 +52,8 @@ doctor: .venv/base
 		apt-get install -qq -y bubblewrap chromium postgresql >/dev/null || true; fi
 	touch $@
 
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test: .venv/dev .venv/system
 	$(PYTEST)
@@ -101,7 +102,7 @@ COLAB_PYTHON ?= $(shell python3.13 -c "import sys; print(sys.executable)" 2>/dev
 colab: .venv-colab/ready
 	$(COLAB)/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
 	$(COLAB)/python -P -c "from coursekit.lessons.install import *; print(*install_missing(missing_packages()))"
-	$(COLAB)/pytest -q tests/lessons tests/checks tests/runs
+	$(COLAB)/pytest -q $(SIDE_BY_SIDE) tests/lessons tests/checks tests/runs
 
 clean:
 	rm -rf .venv .venv-colab report docs/_build docs/lessons .pytest_cache .mypy_cache .ruff_cache

@@ -188,7 +188,9 @@ class Sandbox:
         variables = _variables(HOME, threads, train)
         if self.kind == "container":
             name, line = container_line(self.program, self.image, HOME, variables, limits)
-            yield Command(line, client_environment(), "/", name=name)
+            # podman's monitor leaves a file where it was started if memory runs out.
+            with tempfile.TemporaryDirectory(prefix="coursekit-") as folder:
+                yield Command(line, client_environment(), folder, name=name)
             return
         line, calls = self._bubblewrap(variables, limits), seccomp_filter()
         if calls is None:
