@@ -15,6 +15,7 @@ from coursekit.errors import EncoderError
 from coursekit.models.blocks import find_parts, masked_mean
 from coursekit.models.memory import free_memory, is_out_of_memory
 from coursekit.models.partway import Start, starting, weights_digest
+from coursekit.models.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -211,18 +212,26 @@ class Classifier(nn.Module):
             float32 array (N, H).
         """
         pooled = np.empty((len(tokens), self.width), dtype=np.float32)
+        lengths = np.array([len(t) for t in tokens], dtype=np.int64)
+        at_once = EMBED_TOKENS.get(self.device.type)
+
+        def embed(model: Classifier, rows: np.ndarray) -> np.ndarray:
+            ids, mask = pad([tokens[i] for i in rows], self.tokenizer.pad_token_id)
+            ids, mask = ids.to(self.device), mask.to(self.device)
+            with torch.inference_mode():
+                vectors = model.pool(ids, mask, start(rows) if start else None)
+            pooled[rows] = vectors.float().cpu().numpy()
+            if seen:
+                seen(rows, mask)
+            return rows
+
         left = np.arange(len(tokens))
         while len(left):
             done = [left[:0]]
             try:
-                batches = self._sorted_batches([tokens[i] for i in left], batch_size)
-                for places, ids, mask in batches:
-                    rows = left[places]
-                    vectors = self.pool(ids, mask, start(rows) if start else None)
-                    pooled[rows] = vectors.float().cpu().numpy()
-                    if seen:
-                        seen(rows, mask)
-                    done.append(rows)
+                with self._evaluating():
+                    batches = passes(left, lengths, batch_size, at_once)
+                    done.extend(side_by_side(self, embed, batches))
                 return pooled
             except (RuntimeError, MemoryError) as error:
                 if batch_size == 1 or not is_out_of_memory(error):
@@ -241,28 +250,16 @@ class Classifier(nn.Module):
 
         The head works in fp32 whatever the precision: half a logit's digits would make ties.
         """
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                logits = self.classify(torch.from_numpy(pooled).to(self.device))
-        finally:
-            self.train(was_training)
+        with self._evaluating(), torch.inference_mode():
+            logits = self.classify(torch.from_numpy(pooled).to(self.device))
         return torch.sigmoid(logits.double()).cpu().numpy()
 
-    def _sorted_batches(
-        self, tokens: list[np.ndarray], batch_size: int
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
-        lengths = np.array([len(t) for t in tokens], dtype=np.int64)
-        every = np.arange(len(lengths))
-        tokens_at_once = EMBED_TOKENS.get(self.device.type)
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
         was_training = self.training
         self.eval()
         try:
-            with torch.inference_mode():
-                for rows in passes(every, lengths, batch_size, tokens_at_once):
-                    ids, mask = pad([tokens[i] for i in rows], self.tokenizer.pad_token_id)
-                    yield rows, ids.to(self.device), mask.to(self.device)
+            yield
         finally:
             self.train(was_training)
 

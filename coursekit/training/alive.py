@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from functools import cache
 from typing import Any
@@ -29,6 +30,7 @@ class Alive(TorchDispatchMode):
         super().__init__()
         self.device, self.now, self.most = device, 0, 0
         self._storages: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        self._lock = threading.RLock()  # as a tensor may go while another is counted
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -42,16 +44,17 @@ class Alive(TorchDispatchMode):
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
-        if key in self._storages:
-            return
 
         def forget(_: object) -> None:
-            del self._storages[key]
-            self.now -= size
+            with self._lock:
+                del self._storages[key]
+                self.now -= size
 
-        self._storages[key] = weakref.ref(storage, forget)
-        self.now += size
-        self.most = max(self.most, self.now)
+        with self._lock:
+            if key not in self._storages:
+                self._storages[key] = weakref.ref(storage, forget)
+                self.now += size
+                self.most = max(self.most, self.now)
 
 
 @cache
