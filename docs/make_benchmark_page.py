@@ -174,6 +174,27 @@ passes of a block, {blocks} of them for filling the cache, and {without} without
 """
 
 
+def steps() -> str:
+    """Other ways to put a step together, where they were measured."""
+    if not (RESULTS / "steps.json").exists():
+        return ""
+    found = result("steps")["results"]
+    rows = [
+        [way, *(f"{statistics.median(x[way]):.2f} ({min(x[way]):.2f} to {max(x[way]):.2f})"
+                for x in found.values())]
+        for way in next(iter(found.values()))
+    ]  # fmt: skip
+    return f"""### Ideas tried on a step
+`benchmarks/steps.py`: seconds of a molecule in training, over those of the kit's steps in the same
+round; median and range. Molecules of like length pad least, but a step then speaks for one length.
+Passes side by side, as embedding and prediction have them, are not what training does: steps have
+too few passes to keep all cores busy, and dropout would have to draw in their order.
+
+{table(["", *found], rows)}
+
+"""
+
+
 def costs() -> str:
     """Measured over expected, strategy by strategy, where it was measured."""
     if not (RESULTS / "cost_model.json").exists():
@@ -334,7 +355,7 @@ best of three runs. pandas does less: no similarity, no reasons.
 
 {scale()}
 
-{rivals()}{goes_to()}{costs()}{a_class()}## What is frozen, computed once
+{rivals()}{goes_to()}{steps()}{costs()}{a_class()}## What is frozen, computed once
 `benchmarks/prefix.py`: the whole of `fit` with `cache="fp32"` and with `cache="off"`, in turn,
 {prefixes["repeats"]} times; seconds of one core, median, {prefixes["molecules"]["train"]} training
 molecules, the bundled encoder of six blocks. A step costs a forward pass below and three above, so

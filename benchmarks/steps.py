@@ -1,0 +1,137 @@
+"""Ways to put an optimizer step together, in turn, on the same molecules and with the same engine.
+
+    python benchmarks/steps.py [--share 0.25] [--steps 4] [--rounds 5]
+
+The kit's own: random molecules, divided into forward passes of like length under 768 tokens. Beside
+it: all in one pass, padded (a textbook's); molecules of like length in one pass (Trainer's
+``group_by_length``) or divided as the kit's; and the kit's passes side by side, one on each core,
+forward and backward. Each way does a few steps, then the next does, and so on. Results go to
+``benchmarks/results/steps.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from contestants.work import BATCH, ENCODERS, LR, SEED, Work, encoder_at
+
+from coursekit.data.batches import bucketed_batches, passes, random_windows
+from coursekit.runs import describe_environment
+from coursekit.storage import write_json
+from coursekit.training import FullFinetune
+from coursekit.training.session import PASS_TOKENS, Session
+from coursekit.training.step import step
+
+HERE = Path(__file__).resolve().parent
+Window = list[np.ndarray]
+Step = Callable[[Session, Window], object]
+OURS, PADDED = "random molecules, passes of like length (the kit)", "random molecules, one pass"
+LIKE, LIKE_CUT = "molecules of like length, one pass", "molecules of like length, in passes"
+APART, EVEN = "the kit's passes, one on each core", "as many even passes, one on each core"
+
+
+def ways(lengths: np.ndarray, cores: int) -> dict[str, list[Window]]:
+    """The steps of an epoch, each a list of passes."""
+    rng = np.random.default_rng(SEED)
+    tokens = PASS_TOKENS["cpu"]
+    random = random_windows(len(lengths), BATCH, rng)
+    like = bucketed_batches(lengths, BATCH, rng)
+    ours = [passes(rows, lengths, BATCH, tokens) for rows in random]
+
+    def even(rows: np.ndarray) -> Window:
+        parts = cores * -(-int(lengths[rows].sum()) // (cores * tokens))
+        return [p for p in np.array_split(rows[np.argsort(-lengths[rows])], parts) if len(p)]
+
+    return {
+        OURS: ours,
+        PADDED: [[rows] for rows in random],
+        LIKE: [[rows] for rows in like],
+        LIKE_CUT: [passes(rows, lengths, BATCH, tokens) for rows in like],
+        APART: ours,
+        EVEN: [even(rows) for rows in random],
+    }
+
+
+def side_by_side(pool: ThreadPoolExecutor) -> Step:
+    """A step whose passes run in threads, forward and backward; gradients are summed in order."""
+
+    def work(session: Session, window: Window) -> None:
+        weights = [p for p in session.model.parameters() if p.requires_grad]
+        molecules = sum(map(len, window))
+
+        def one(rows: np.ndarray) -> tuple[torch.Tensor | None, ...]:
+            loss = session.objective.total(session.logits(rows), session.labels[rows]) / molecules
+            return torch.autograd.grad(loss, weights, allow_unused=True)
+
+        for gradients in pool.map(one, window):
+            for weight, gradient in zip(weights, gradients, strict=True):
+                if gradient is not None:
+                    weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
+        torch.nn.utils.clip_grad_norm_(weights, session.strategy.clip)
+        session.optimizer.step()
+        session.optimizer.zero_grad()
+
+    return work
+
+
+def measure(name: str, share: float, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a molecule in each round, way by way."""
+    work = Work(encoder_at(name), 1, share)
+    model, task = work.model(), work.task()
+    strategy = FullFinetune(lr=LR, batch_size=BATCH, layer_lr_decay=1.0, warmup=0.0)
+    session = Session(strategy, model, task, 1, SEED, None, None, heldout=())
+    session.retention.begin()
+    session.open_phase()
+    threads = torch.get_num_threads()
+    found: dict[str, list[float]] = {}
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        kinds = ways(session.lengths, threads)
+        for turn in range(rounds):
+            for way, windows in kinds.items():
+                run = side_by_side(pool) if way in (APART, EVEN) else step
+                first = turn * steps % (len(windows) - steps)
+                run(session, windows[first])
+                began = time.perf_counter()
+                for window in windows[first : first + steps]:
+                    run(session, window)
+                molecules = sum(len(p) for w in windows[first : first + steps] for p in w)
+                found.setdefault(way, []).append((time.perf_counter() - began) / molecules)
+                torch.set_num_threads(threads)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--share", type=float, default=0.25, help="of the sample's molecules")
+    parser.add_argument("--steps", type=int, default=4, help="in one go")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    results = {}
+    for name in ENCODERS:
+        seconds = measure(name, arguments.share, arguments.steps, arguments.rounds)
+        results[name] = {
+            way: [round(x / ours, 3) for x, ours in zip(found, seconds[OURS], strict=True)]
+            for way, found in seconds.items()
+        }
+        for way, ratios in results[name].items():
+            print(f"{name}: {way}: {statistics.median(ratios):.2f}", flush=True)
+    write_json(
+        HERE / "results" / "steps.json",
+        {
+            "what": "seconds of a molecule in training over the kit's, one number a round",
+            "environment": {**describe_environment("fp32"), "cores": os.cpu_count()},
+            "results": results,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
