@@ -82,6 +82,7 @@ def run_notebook(notebook: NotebookNode, profile: str, allow_errors: bool = Fals
 
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
+    from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 
     done = copy.deepcopy(notebook)
     with TemporaryDirectory() as folder:
@@ -99,6 +100,8 @@ def run_notebook(notebook: NotebookNode, profile: str, allow_errors: bool = Fals
         except CellExecutionError as error:
             raise CourseKitError(f"a cell of the notebook failed: {error}") from error
     done.metadata.pop("language_info", None)
+    # What a slow moment cut in two is one text again.
+    done, _ = CoalesceStreamsPreprocessor().preprocess(done, {})
     return done
 
 

@@ -312,3 +312,14 @@ def test_what_lesson_01_says_of_its_numbers_is_so() -> None:
     assert abs(lost[0] - lost[1]) < 0.03
     own = found.sheet.values("01.3")["frozen_scores"]
     assert scored(own, load_task("sample"))["auroc_easy"] > frozen["auroc_easy"] + 0.03
+
+
+def test_a_text_that_a_slow_moment_cut_in_two_is_one_output() -> None:
+    code = (
+        "import time\nprint('one', flush=True)\ntime.sleep(1)\nprint('two', flush=True)\n"
+        "display(3)\nprint('four')"
+    )
+    cells = [nbformat.v4.new_code_cell(code)]
+    ran = run_notebook(nbformat.v4.new_notebook(cells=cells), "quick")
+    shown = [output.get("text") or output["data"]["text/plain"] for output in ran.cells[0].outputs]
+    assert shown == ["one\ntwo\n", "3", "four\n"]
