@@ -24,13 +24,18 @@ def _three_threads(_one_thread: None) -> Iterator[None]:
     assert torch.get_num_threads() == 3
 
 
-def threads_of(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Names of the threads that passes run in, from here on."""
+def threads_of(monkeypatch: pytest.MonkeyPatch, several: bool) -> set[str]:
+    """Names of the threads that passes run in, from here on; ``several`` are waited for."""
     seen: set[str] = set()
+    together = threading.Event()
     original = Classifier.pool
 
     def pool(self: Classifier, *given: Any) -> torch.Tensor:
         seen.add(threading.current_thread().name)
+        if len(seen) > 1:
+            together.set()
+        if several:
+            together.wait(30)
         assert not self.training
         return original(self, *given)
 
@@ -46,7 +51,7 @@ def test_embeddings_are_the_same_bits_as_one_after_the_other(
     torch.set_num_threads(1)
     alone = model.embed(SMILES)
     torch.set_num_threads(3)
-    seen = threads_of(model, monkeypatch)
+    seen = threads_of(monkeypatch, several=True)
     np.testing.assert_array_equal(model.embed(SMILES), alone)
     assert seen <= {"pass_0", "pass_1", "pass_2"}
     assert len(seen) > 1
@@ -81,23 +86,27 @@ def test_models_share_their_weights_and_nothing_else() -> None:
 
 
 def test_an_error_is_that_of_the_first_item_and_ends_the_rest() -> None:
-    model, begun = small_classifier("bert"), []
-
     def work(_: Classifier, item: int) -> None:
-        begun.append(item)
         raise ValueError(f"item {item}")
 
     with pytest.raises(ValueError, match="item 0"):
-        list(side_by_side(model, work, range(1000)))
+        list(side_by_side(small_classifier("bert"), work, range(1000)))
     assert not [t for t in threading.enumerate() if t.name.startswith("pass_")]
 
 
 def test_who_stops_reading_stops_the_work() -> None:
-    done: list[int] = []
-    found = side_by_side(small_classifier("bert"), lambda _, item: done.append(item), range(10**5))
+    begun: list[int] = []
+    never = threading.Event()
+
+    def work(_: Classifier, item: int) -> None:
+        begun.append(item)
+        if item:
+            never.wait(0.2)
+
+    found = side_by_side(small_classifier("bert"), work, range(500))
     next(found)
     found.close()
-    assert len(done) < 10**5
+    assert len(begun) < 100
 
 
 def test_each_thread_has_its_share_of_threads_and_the_callers_autocast() -> None:
@@ -138,7 +147,7 @@ def test_who_looks_into_the_passes_sees_one_after_the_other(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = small_classifier("bert")
-    seen, looked = threads_of(model, monkeypatch), []
+    seen, looked = threads_of(monkeypatch, several=False), []
     getattr(model.blocks[1], f"register_{kind}_hook")(lambda *given: looked.append(1))
     model.embed(SMILES)
     assert seen == {"MainThread"}
