@@ -3,10 +3,10 @@
     python benchmarks/steps.py [--share 0.25] [--steps 4] [--rounds 5]
 
 The kit's own: random molecules, divided into forward passes of like length under 768 tokens. Beside
-it: all in one pass, padded (a textbook's); molecules of like length in one pass (Trainer's
-``group_by_length``) or divided as the kit's; and the kit's passes side by side, one on each core,
-forward and backward. Each way does a few steps, then the next does, and so on. Results go to
-``benchmarks/results/steps.json``.
+it: all in one pass, padded (a textbook's); molecules of like length in one pass (the kit's
+``group_by_length``, and Trainer's) or divided as the kit's; and the kit's passes side by side, one
+on each core, forward and backward. Each way does a few steps, then the next does, and so on.
+Results go to ``benchmarks/results/steps.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ HERE = Path(__file__).resolve().parent
 Window = list[np.ndarray]
 Step = Callable[[Session, Window], object]
 OURS, PADDED = "random molecules, passes of like length (the kit)", "random molecules, one pass"
-LIKE, LIKE_CUT = "molecules of like length, one pass", "molecules of like length, in passes"
+LIKE = "molecules of like length, one pass (group_by_length)"
+LIKE_CUT = "molecules of like length, in passes"
 APART, EVEN = "the kit's passes, one on each core", "as many even passes, one on each core"
 
 
@@ -83,7 +84,7 @@ def side_by_side(pool: ThreadPoolExecutor) -> Step:
 
 
 def measure(name: str, share: float, steps: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a molecule in each round, way by way."""
+    """Seconds of a token, padding not counted, in each round, way by way."""
     work = Work(encoder_at(name), 1, share)
     model, task = work.model(), work.task()
     strategy = FullFinetune(lr=LR, batch_size=BATCH, layer_lr_decay=1.0, warmup=0.0)
@@ -102,8 +103,9 @@ def measure(name: str, share: float, steps: int, rounds: int) -> dict[str, list[
                 began = time.perf_counter()
                 for window in windows[first : first + steps]:
                     run(session, window)
-                molecules = sum(len(p) for w in windows[first : first + steps] for p in w)
-                found.setdefault(way, []).append((time.perf_counter() - began) / molecules)
+                seconds, done = time.perf_counter() - began, windows[first : first + steps]
+                tokens = sum(session.lengths[rows].sum() for window in done for rows in window)
+                found.setdefault(way, []).append(seconds / tokens)
                 torch.set_num_threads(threads)
     return found
 
@@ -126,7 +128,7 @@ def main() -> None:
     write_json(
         HERE / "results" / "steps.json",
         {
-            "what": "seconds of a molecule in training over the kit's, one number a round",
+            "what": "seconds of a token, padding not counted, over the kit's, one number a round",
             "environment": {**describe_environment("fp32"), "cores": os.cpu_count()},
             "results": results,
         },

@@ -122,6 +122,8 @@ def rivals() -> str:
 molecules, weights, batch size, epochs and learning rate, fp32, two threads. Seconds of training,
 validation and the test part's predictions; memory as the process grew by in that time, and its
 height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} of the sample.
+Trainer's best options put molecules of like length into a batch; with `group_by_length=True` this
+kit does so too, and a table of its own compares both. Without, its batches are random.
 
 {tables_of_all}
 
@@ -185,8 +187,10 @@ def steps() -> str:
         for way in next(iter(found.values()))
     ]  # fmt: skip
     return f"""### Ideas tried on a step
-`benchmarks/steps.py`: seconds of a molecule in training, over those of the kit's steps in the same
-round; median and range. Molecules of like length pad least, but a step then speaks for one length.
+`benchmarks/steps.py`: seconds of a token in training, padding not counted, over those of the kit's
+steps in the same round; median and range. Molecules of like length pad least, but a step then
+speaks for one length, so they are an option (`group_by_length`) and not what a strategy does
+by itself.
 Passes side by side, as embedding and prediction have them, are not what training does: steps have
 too few passes to keep all cores busy, and dropout would have to draw in their order.
 

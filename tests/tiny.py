@@ -43,7 +43,7 @@ STRATEGIES: dict[str, FinetuneStrategy] = {
     "head": HeadOnlyFinetune(**COMMON | {"lr": 3e-2}),
     "full": FullFinetune(**COMMON),
     "progressive": ProgressiveUnfreeze(**COMMON),
-    "partial": PartialFinetune(**COMMON),
+    "partial": PartialFinetune(**COMMON, group_by_length=True),
     "averaged": ProgressiveUnfreeze(
         **COMMON, ema=0.8, gradient_checkpointing=True, class_weight=2.0, label_smoothing=0.1
     ),

@@ -65,6 +65,8 @@ class FinetuneStrategy:
         cache: how the states that frozen blocks leave are kept, so that those blocks run once
             for all epochs: ``"fp32"`` exactly, ``"fp16"`` and ``"bf16"`` in half the room and
             rounded, ``"off"`` not at all; ``"auto"`` is fp32 where two epochs or more gain by it.
+        group_by_length: molecules of like length in each batch, as Trainer's strategy of that
+            name has it: fewer seconds, but a step no longer speaks for all lengths.
     """
 
     lr: float = 3e-4
@@ -83,7 +85,10 @@ class FinetuneStrategy:
     gradient_checkpointing: bool = False
     penalties: tuple[Penalty, ...] = ()
     cache: Cache = "auto"
+    group_by_length: bool = False
 
+    # Came after the first records; described only where set, so that those stay what they are.
+    added_later: ClassVar[frozenset[str]] = frozenset({"group_by_length"})
     rebuildable: ClassVar[dict[str, type[FinetuneStrategy]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -104,7 +109,8 @@ class FinetuneStrategy:
         self._expect("label_smoothing", "a share from 0 to less than 1", lambda v: 0 <= v < 1)
         if self.ema is not None:
             self._expect("ema", "None, or a decay from 0 to less than 1", lambda v: 0 <= v < 1)
-        self._expect("gradient_checkpointing", "True or False", lambda v: isinstance(v, bool))
+        for name in ("gradient_checkpointing", "group_by_length"):
+            self._expect(name, "True or False", lambda v: isinstance(v, bool))
         if self.class_weight not in (None, "balanced"):
             positive = "None, 'balanced' or a positive number"
             self._expect("class_weight", positive, lambda v: 0 < v < math.inf)
@@ -207,8 +213,10 @@ class FinetuneStrategy:
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which ``rebuild`` makes the same strategy."""
-        described = {"strategy": type(self).__name__, **asdict(self)}
-        return {**described, "penalties": [penalty.describe() for penalty in self.penalties]}
+        unset = {f.name for f in fields(self) if getattr(self, f.name) == f.default}
+        settings = {k: v for k, v in asdict(self).items() if k not in unset & self.added_later}
+        penalties = [penalty.describe() for penalty in self.penalties]
+        return {"strategy": type(self).__name__, **settings, "penalties": penalties}
 
 
 def rebuild(description: dict[str, Any]) -> FinetuneStrategy:

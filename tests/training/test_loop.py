@@ -20,6 +20,7 @@ from coursekit.training import (
 from coursekit.training.journal import FLUSH_EVERY
 from coursekit.training.optimizer import make_optimizer
 from coursekit.training.session import Session
+from coursekit.training.strategy import rebuild
 from coursekit.training.validation import validation_scores
 
 FULL = STRATEGIES["full"]
@@ -102,6 +103,39 @@ def test_a_step_learns_from_random_molecules_in_passes_of_like_length(task, make
     head.open_phase()
     head.lengths = session.lengths
     assert [len(window) for window in head.windows(0)] == [1, 1]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_batches_grouped_by_length(accumulate, task, make_model):
+    """Each molecule once an epoch, and in each batch those whose lengths are next to each other."""
+    strategy = replace(FULL, group_by_length=True, accumulate=accumulate)
+    session = Session(strategy, make_model(), task, 2, 0, None, None)
+    lengths = session.lengths = np.random.default_rng(0).permutation(np.arange(10, 40))
+    windows = session.windows(0)
+    assert len(windows) == -(-4 // accumulate)
+    assert sorted(i for window in windows for rows in window for i in rows) == list(range(30))
+    batches = {tuple(range(start, min(start + 8, 40))) for start in range(10, 40, 8)}
+    for window in windows:
+        held = set(lengths[np.concatenate(window)])
+        inside = [batch for batch in batches if set(batch) <= held]
+        assert sum(map(len, inside)) == len(held)
+        assert len(inside) == accumulate
+    assert str(session.windows(0)) == str(session.windows(0))
+    assert len({str(session.windows(epoch)) for epoch in range(5)}) > 1
+
+
+def test_a_setting_that_came_later_leaves_earlier_records_as_they_are(task, make_model):
+    """A record without it is that of a run which does not set it, and of no other."""
+    grouped = replace(FULL, group_by_length=True)
+    assert "group_by_length" not in FULL.describe()
+    assert grouped.describe()["group_by_length"] is True
+    assert rebuild(FULL.describe()) == FULL
+    assert rebuild(grouped.describe()) == grouped
+    first, second = (s.fit(make_model(), task, epochs=1) for s in (FULL, grouped))
+    assert "group_by_length" not in first.strategy
+    assert second.strategy["group_by_length"] is True
+    with pytest.raises(TrainingError, match="group_by_length is 'yes'; True or False"):
+        replace(FULL, group_by_length="yes")
 
 
 def test_the_first_step_is_adamw_on_the_mean_loss(task, make_model, weights, monkeypatch):
