@@ -19,6 +19,7 @@ def main(seconds: int) -> None:
     Args:
         seconds: after which all of it ends.
     """
+    os.chdir(os.environ["HOME"])
     renounce()
     hide(True)
     child = os.fork()

@@ -36,10 +36,11 @@ def container_line(
     memory = limits.memory_bytes * 5 // 4
     line = [engine, "run", "--rm", f"--name={name}", "--interactive", "--network=none"]
     line += ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
-    line += ["--user=65534:65534", "--hostname=grading", f"--workdir={home}"]
+    line += ["--user=65534:65534", "--hostname=grading"]
     line += [f"--pids-limit={limits.processes + _SPARE_PROCESSES}"]
     line += [f"--memory={memory}", f"--memory-swap={memory}"]
     line += [f"--shm-size={limits.disk_bytes // 4}"]
+    # Not as --workdir: docker would make that folder first, for root alone.
     line += [f"--tmpfs={home}:rw,exec,mode=1777,size={limits.disk_bytes // 2}"]
     line += [f"--tmpfs=/tmp:rw,mode=1777,size={limits.disk_bytes // 4}"]
     line += [f"--env={key}={value}" for key, value in variables.items() if key != "PATH"]
@@ -75,11 +76,12 @@ class Contained:
 
     def end(self) -> int:
         """As ``Process.end``."""
-        if not self._client.wait(1):
+        by_itself = self._client.wait(1)
+        code = self._client.end()  # first: docker ends nothing whose output waits for a reader
+        if not by_itself:
             self._ask("kill", self._name)
-            if not self._client.wait(_END_SECONDS):
-                self._ask("rm", "--force", self._name)
-        return self._client.end()
+            self._ask("rm", "--force", self._name)  # waits until it is gone
+        return code
 
     def _first_process(self) -> int:
         """As this machine numbers it; 0 where the engine's containers are on another."""

