@@ -5,9 +5,8 @@ batches enough to sort within large shuffled chunks and to shuffle the batches a
 (``bucketed_batches``). Fine-tuning has few steps, and each should speak for all lengths: its steps
 take random molecules, and it is the forward passes of a step that hold molecules of like length
 (``random_windows``, ``passes``). The gradient stays that of the random batch, and memory that of
-one pass. On a processor both take about three quarters of the time of padding each random batch to
-its longest, the second a twelfth more than the first; scores after one and after four epochs
-differed by no more than seeds do.
+one pass. Which of both, and what it saves on a processor, is measured in ``benchmarks/steps.py``;
+who wants the first in fine-tuning sets ``group_by_length``.
 """
 
 from __future__ import annotations
