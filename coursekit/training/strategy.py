@@ -213,8 +213,8 @@ class FinetuneStrategy:
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which ``rebuild`` makes the same strategy."""
-        unset = {f.name for f in fields(self) if getattr(self, f.name) == f.default}
-        settings = {k: v for k, v in asdict(self).items() if k not in unset & self.added_later}
+        defaults = {f.name: f.default for f in fields(self) if f.name in self.added_later}
+        settings = {k: v for k, v in asdict(self).items() if k not in defaults or v != defaults[k]}
         penalties = [penalty.describe() for penalty in self.penalties]
         return {"strategy": type(self).__name__, **settings, "penalties": penalties}
 
