@@ -2,10 +2,10 @@
 
     python benchmarks/steps.py [--share 0.25] [--steps 4] [--rounds 5]
 
-The kit's own: random molecules, divided into forward passes of like length under 768 tokens. Beside
-it: all in one pass, padded (a textbook's); molecules of like length in one pass (the kit's
-``group_by_length``, and Trainer's) or divided as the kit's; and the kit's passes side by side, one
-on each core, forward and backward. Each way does a few steps, then the next does, and so on.
+The kit's own: random molecules, packed. Beside it: padded, in forward passes of like length, as for
+an encoder that cannot be packed; padded in one pass (a textbook's); molecules of like length, both
+packed (the kit's ``group_by_length``) and padded (Trainer's); and even passes side by side, one on
+each core, forward and backward. Each way does a few steps, then the next does, and so on.
 Results go to ``benchmarks/results/steps.json``.
 """
 
@@ -27,36 +27,40 @@ from coursekit.data.batches import bucketed_batches, passes, random_windows
 from coursekit.runs import describe_environment
 from coursekit.storage import write_json
 from coursekit.training import FullFinetune
-from coursekit.training.session import PASS_TOKENS, Session
+from coursekit.training.passes import PADDED_TOKENS, PASS_TOKENS
+from coursekit.training.session import Session
 from coursekit.training.step import step
 
 HERE = Path(__file__).resolve().parent
 Window = list[np.ndarray]
 Step = Callable[[Session, Window], object]
-OURS, PADDED = "random molecules, passes of like length (the kit)", "random molecules, one pass"
-LIKE = "molecules of like length, one pass (group_by_length)"
-LIKE_CUT = "molecules of like length, in passes"
-APART, EVEN = "the kit's passes, one on each core", "as many even passes, one on each core"
+OURS = "random molecules, packed (the kit)"
+SMALL = "random molecules, padded, in passes of like length"
+PADDED = "random molecules, padded, in one pass"
+LIKE = "molecules of like length, packed (group_by_length)"
+LIKE_PADDED = "molecules of like length, padded, in one pass"
+EVEN = "random molecules, padded, even passes on each core"
+PACKED = (OURS, LIKE)
 
 
 def ways(lengths: np.ndarray, cores: int) -> dict[str, list[Window]]:
     """The steps of an epoch, each a list of passes."""
     rng = np.random.default_rng(SEED)
-    tokens = PASS_TOKENS["cpu"]
+    tokens = PADDED_TOKENS["cpu"]
     random = random_windows(len(lengths), BATCH, rng)
     like = bucketed_batches(lengths, BATCH, rng)
-    ours = [passes(rows, lengths, BATCH, tokens) for rows in random]
 
     def even(rows: np.ndarray) -> Window:
         parts = cores * -(-int(lengths[rows].sum()) // (cores * tokens))
         return [p for p in np.array_split(rows[np.argsort(-lengths[rows])], parts) if len(p)]
 
+    whole = PASS_TOKENS["cpu"]
     return {
-        OURS: ours,
+        OURS: [passes(rows, lengths, BATCH, whole, padded=False) for rows in random],
+        SMALL: [passes(rows, lengths, BATCH, tokens) for rows in random],
         PADDED: [[rows] for rows in random],
-        LIKE: [[rows] for rows in like],
-        LIKE_CUT: [passes(rows, lengths, BATCH, tokens) for rows in like],
-        APART: ours,
+        LIKE: [passes(rows, lengths, BATCH, whole, padded=False) for rows in like],
+        LIKE_PADDED: [[rows] for rows in like],
         EVEN: [even(rows) for rows in random],
     }
 
@@ -91,13 +95,17 @@ def measure(name: str, share: float, steps: int, rounds: int) -> dict[str, list[
     session = Session(strategy, model, task, 1, SEED, None, None, heldout=())
     session.retention.begin()
     session.open_phase()
+    packs = session.first_position
+    if packs is None:
+        raise SystemExit(f"{name} cannot be packed")
     threads = torch.get_num_threads()
     found: dict[str, list[float]] = {}
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         kinds = ways(session.lengths, threads)
         for turn in range(rounds):
             for way, windows in kinds.items():
-                run = side_by_side(pool) if way in (APART, EVEN) else step
+                run = side_by_side(pool) if way == EVEN else step
+                session.first_position = packs if way in PACKED else None
                 first = turn * steps % (len(windows) - steps)
                 run(session, windows[first])
                 began = time.perf_counter()

@@ -123,7 +123,7 @@ molecules, weights, batch size, epochs and learning rate, fp32, two threads. Sec
 validation and the test part's predictions; memory as the process grew by in that time, and its
 height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} of the sample.
 Trainer's best options put molecules of like length into a batch; with `group_by_length=True` this
-kit does so too, and a table of its own compares both. Without, its batches are random.
+kit does so too, and a table of its own compares both. Without, its batches are random, and packed.
 
 {tables_of_all}
 
@@ -188,9 +188,10 @@ def steps() -> str:
     ]  # fmt: skip
     return f"""### Ideas tried on a step
 `benchmarks/steps.py`: seconds of a token in training, padding not counted, over those of the kit's
-steps in the same round; median and range. Molecules of like length pad least, but a step then
-speaks for one length, so they are an option (`group_by_length`) and not what a strategy does
-by itself.
+steps in the same round; median and range. Packed: one row of molecules, cut into groups of like
+length for attention alone. An encoder that cannot be packed (DeBERTa) gets the second way. Batches
+of like length are an option (`group_by_length`) and not what a strategy does by itself, since a
+step then speaks for one length.
 Passes side by side, as embedding and prediction have them, are not what training does: steps have
 too few passes to keep all cores busy, and dropout would have to draw in their order.
 

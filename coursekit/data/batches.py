@@ -3,10 +3,11 @@
 A batch costs what its longest molecule costs. There are two ways around that. Pretraining has
 batches enough to sort within large shuffled chunks and to shuffle the batches afterwards
 (``bucketed_batches``). Fine-tuning has few steps, and each should speak for all lengths: its steps
-take random molecules, and it is the forward passes of a step that hold molecules of like length
-(``random_windows``, ``passes``). The gradient stays that of the random batch, and memory that of
-one pass. Which of both, and what it saves on a processor, is measured in ``benchmarks/steps.py``;
-who wants the first in fine-tuning sets ``group_by_length``.
+take random molecules (``random_windows``), and it is within a step that molecules of like length
+come together, as groups of a packed pass (``groups_of_like_length``) or, where an encoder cannot be
+packed, as passes of their own (``passes``). The gradient stays that of the random batch. What each
+way costs on a processor is measured in ``benchmarks/steps.py``; who wants the first in fine-tuning
+sets ``group_by_length``.
 """
 
 from __future__ import annotations
@@ -136,7 +137,11 @@ def random_windows(n: int, size: int, rng: np.random.Generator) -> list[np.ndarr
 
 
 def passes(
-    rows: np.ndarray, lengths: np.ndarray, largest: int, tokens: int | None = None
+    rows: np.ndarray,
+    lengths: np.ndarray,
+    largest: int,
+    tokens: int | None = None,
+    padded: bool = True,
 ) -> list[np.ndarray]:
     """Divide molecules into forward passes of like length, longest first.
 
@@ -144,7 +149,8 @@ def passes(
         rows: positions of the molecules.
         lengths: tokens per molecule, shape (N,), for all positions.
         largest: molecules in one pass at most.
-        tokens: in one pass at most, padding included, though never less than one molecule.
+        tokens: in one pass at most, though never less than one molecule.
+        padded: whether each molecule counts as many tokens as the longest of its pass.
 
     Returns:
         Arrays of positions; together a permutation of ``rows``.
@@ -153,10 +159,41 @@ def passes(
     found = []
     start = 0
     while start < len(rows):
-        fit = largest if tokens is None else min(largest, tokens // int(lengths[rows[start]]))
-        found.append(rows[start : start + max(1, fit)])
-        start += max(1, fit)
+        each = lengths[rows[start : start + largest]]
+        fit = len(each)
+        if tokens is not None:
+            taken = np.cumsum(np.full_like(each, each[0]) if padded else each)
+            fit = max(1, int(np.searchsorted(taken, tokens, side="right")))
+        found.append(rows[start : start + fit])
+        start += fit
     return found
+
+
+def groups_of_like_length(lengths: np.ndarray, overhead: int) -> list[np.ndarray]:
+    """Divide molecules into groups, each padded to its longest, at the least cost.
+
+    Args:
+        lengths: tokens per molecule, shape (N,).
+        overhead: what a group costs beside its tokens, in tokens.
+
+    Returns:
+        Arrays of positions, longest first; together a permutation of ``range(N)``. No other
+        division has fewer tokens, padding and overhead included.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    longest = lengths[order]
+    many = len(order)
+    # Cost of the longest k molecules, and where the last group of these begins.
+    cost, begins = np.zeros(many + 1, dtype=np.int64), np.zeros(many + 1, dtype=np.int64)
+    for end in range(1, many + 1):
+        each = cost[:end] + (end - np.arange(end)) * longest[:end]
+        begins[end] = each.argmin()
+        cost[end] = each[begins[end]] + overhead
+    found: list[np.ndarray] = []
+    while many:
+        found.append(order[begins[many] : many])
+        many = int(begins[many])
+    return found[::-1]
 
 
 def pad(tokens: Sequence[np.ndarray], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

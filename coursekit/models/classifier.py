@@ -229,7 +229,7 @@ class Classifier(nn.Module):
         while len(left):
             done = [left[:0]]
             try:
-                with self._evaluating():
+                with self.evaluating():
                     batches = passes(left, lengths, batch_size, at_once)
                     done.extend(side_by_side(self, embed, batches))
                 return pooled
@@ -250,12 +250,13 @@ class Classifier(nn.Module):
 
         The head works in fp32 whatever the precision: half a logit's digits would make ties.
         """
-        with self._evaluating(), torch.inference_mode():
+        with self.evaluating(), torch.inference_mode():
             logits = self.classify(torch.from_numpy(pooled).to(self.device))
         return torch.sigmoid(logits.double()).cpu().numpy()
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Inside, the model is in eval mode; after it, in the mode it was in."""
         was_training = self.training
         self.eval()
         try:

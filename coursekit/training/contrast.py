@@ -6,13 +6,14 @@ every class is pulled together; here only binders are, for what does not bind ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from coursekit.data.batches import encode, pad
+from coursekit.data.batches import encode
 from coursekit.errors import TrainingError
 from coursekit.training.ema import apply_ema
 from coursekit.training.precision import autocast
@@ -130,7 +131,7 @@ class Contrast:
 
     def total(self, rows: np.ndarray) -> torch.Tensor:
         """The loss of these training molecules, times their number; a scalar with a graph."""
-        vectors = self._project([self.session.tokens[i] for i in rows])
+        vectors = self._project(self.session.tokens, rows)
         return self._loss(vectors, self.kinds[rows]) * len(rows)
 
     def validation_scores(self) -> dict[str, float]:
@@ -143,18 +144,14 @@ class Contrast:
         session.model.eval()
         try:
             with apply_ema(session.model, session.average.values), torch.inference_mode():
-                losses = [
-                    float(self._loss(self._project([tokens[i] for i in r]), kinds[r])) for r in rows
-                ]
+                losses = [float(self._loss(self._project(tokens, r), kinds[r])) for r in rows]
         finally:
             session.model.train()
         return {"contrastive_loss": float(np.average(losses, weights=[len(r) for r in rows]))}
 
-    def _project(self, tokens: list[np.ndarray]) -> torch.Tensor:
-        model = self.session.model
-        ids, mask = pad(tokens, model.tokenizer.pad_token_id)
-        with autocast(self.session.precision, model.device):
-            projected = self.projection(model.pool(ids.to(model.device), mask.to(model.device)))
+    def _project(self, tokens: Sequence[np.ndarray], rows: np.ndarray) -> torch.Tensor:
+        with autocast(self.session.precision, self.session.model.device):
+            projected = self.projection(self.session.pool(tokens, rows))
         return torch.nn.functional.normalize(projected.float(), dim=1)  # (B, D)
 
     def _loss(self, vectors: torch.Tensor, kinds: np.ndarray) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import heapq
 import time
 from dataclasses import dataclass
 from html import escape
@@ -12,9 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from coursekit.data.batches import groups_of_like_length
 from coursekit.data.binding_task import BindingTask
 from coursekit.models.memory import free_memory
+from coursekit.models.packed import first_position
 from coursekit.training.alive import Alive
+from coursekit.training.passes import GROUP_TOKENS, steps_of_an_epoch
 from coursekit.training.recompute import gradient_checkpointing
 from coursekit.training.recorded import trains_nothing
 from coursekit.training.session import Session
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 STEPS = 3  # timed in each phase that is measured, after two whose memory is
 MEASURED = 6  # phases at most; those between two measured ones are taken from them
+LIKELY = 50  # steps that may be the heaviest of all
 SCORED = 24  # molecules of each kind that are predicted
 
 
@@ -88,7 +93,8 @@ def expected_cost(
         return _free(strategy, model, epochs)
     gpu = [model.device] if model.device.type == "cuda" else []
     model = copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
-    small = _sample(task, (STEPS + 1) * strategy.batch_size * strategy.accumulate, seed)
+    heaviest = _heaviest_step(strategy, model, task, epochs, seed)
+    small = _sample(task, heaviest, (STEPS + 1) * len(heaviest), seed)
     with (
         torch.random.fork_rng(devices=gpu),
         gradient_checkpointing(model, strategy.gradient_checkpointing),
@@ -100,7 +106,9 @@ def expected_cost(
         around = alive.most
         phases = session.plan.phases
         chosen = sorted({round(i * (len(phases) - 1) / (MEASURED - 1)) for i in range(MEASURED)})
-        measured = pd.DataFrame([_phase(session, n, alive) for n in chosen], index=chosen)
+        measured = pd.DataFrame(
+            [_phase(session, n, len(heaviest), alive) for n in chosen], index=chosen
+        )
         session.prefix.close()
     rates = measured.reindex(range(len(phases))).interpolate()
     train, valid, test = (len(task.part(p)) for p in ("train", "valid", "test"))
@@ -147,20 +155,44 @@ def _free(strategy: FinetuneStrategy, model: Classifier, epochs: int) -> Expecte
     return ExpectedCost(table, 0.0, 0.0, 0.0, model.device.type.upper())
 
 
-def _sample(task: BindingTask, molecules: int, seed: int) -> BindingTask:
-    """Some molecules of each part, of all kinds that are in it; the longest to be trained on too.
+def _heaviest_step(
+    strategy: FinetuneStrategy, model: Classifier, task: BindingTask, epochs: int, seed: int
+) -> np.ndarray:
+    """Training molecules of the step that will take the most memory, by the length of SMILES."""
+    lengths = task.train["smiles"].str.len().to_numpy()
+    packed = first_position(model) is not None
+    steps = (
+        rows
+        for epoch in range(epochs)
+        for rows in steps_of_an_epoch(strategy, lengths, np.random.default_rng([seed, epoch]))
+    )
 
-    Of all batches, the one with the longest takes the most memory.
+    def tokens(rows: np.ndarray) -> int:
+        parts = groups_of_like_length(lengths[rows], GROUP_TOKENS) if packed else [slice(None)]
+        groups = [lengths[rows[part]] for part in parts]
+        return sum(len(group) * int(group.max()) for group in groups)
+
+    # Of those with the most tokens, one may have more padding than the others.
+    return max(heapq.nlargest(LIKELY, steps, key=lambda rows: lengths[rows].sum()), key=tokens)
+
+
+def _sample(task: BindingTask, first: np.ndarray, molecules: int, seed: int) -> BindingTask:
+    """Some molecules of each part, of all kinds that are in it; to train on, ``first`` and others.
+
+    Args:
+        task: it stays.
+        first: positions in the train part.
+        molecules: of the train part, at most.
+        seed: of the others.
     """
 
     def some(name: str) -> pd.DataFrame:
         kinds = task.part(name).groupby("negative_set", dropna=False)
         return kinds.sample(frac=1, random_state=seed).groupby("negative_set").head(SCORED)
 
-    train = task.train.sample(frac=1, random_state=seed)
-    longest = int(train["smiles"].str.len().argmax())
-    order = [longest, *(row for row in range(len(train)) if row != longest)]
-    parts = {"train": train.iloc[order[:molecules]].reset_index(drop=True)}
+    others = np.random.default_rng(seed).permutation(len(task.train))
+    order = np.concatenate([first, others[~np.isin(others, first)]])
+    parts = {"train": task.train.iloc[order[:molecules]].reset_index(drop=True)}
     parts |= {name: some(name).reset_index(drop=True) for name in ("valid", "test")}
     return BindingTask(task.name, settings=dict(task.settings), **parts)
 
@@ -178,10 +210,11 @@ def _around(session: Session) -> float:
     return seconds + _now(session.model) - began
 
 
-def _phase(session: Session, number: int, alive: Alive) -> dict[str, float]:
+def _phase(session: Session, number: int, heavy: int, alive: Alive) -> dict[str, float]:
     """Seconds a molecule in steps, in validation, in the pass below; bytes at the height, and kept.
 
     What is kept while the run goes on is given for a token (states) and for a molecule (vectors).
+    The first ``heavy`` molecules are those of the heaviest step.
     """
     model, at = session.model, session.at
     at.phase = number
@@ -189,9 +222,14 @@ def _phase(session: Session, number: int, alive: Alive) -> dict[str, float]:
     with alive:
         session.optimizer = session.optimizer_of(number)
         session.open_phase()
-        windows = session.windows(0)
-        longest = [max(session.lengths[rows].max() for rows in window) for window in windows]
-        first = windows.pop(int(np.argmax(longest)))
+        _, *windows = session.windows(0)
+        if session.contrast is None:
+            first = session.passes(np.arange(heavy))
+        else:
+            first = max(
+                (window for epoch in range(LIKELY) for window in session.windows(epoch)),
+                key=lambda window: max(session.lengths[rows].sum() for rows in window),
+            )
         for _ in range(2):  # the second time beside what the first has left
             step(session, first)
             at.best = None  # so that its weights are kept, while there are those from before

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
 
-from coursekit.data.batches import bucketed_batches, encode, pad, passes, random_windows
+from coursekit.data.batches import encode, passes
 from coursekit.errors import TrainingError
+from coursekit.models.packed import first_position
 from coursekit.runs import INTERRUPTED
 from coursekit.training import stage
 from coursekit.training import state as states
@@ -23,6 +25,7 @@ from coursekit.training.learning_rates import LearningRates
 from coursekit.training.movement import Movement
 from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
+from coursekit.training.passes import passes_of_a_step, pool_rows, steps_of_an_epoch
 from coursekit.training.precision import choose_precision
 from coursekit.training.prefix import NOTHING, Below, Prefix
 from coursekit.training.processes import Processes
@@ -40,11 +43,6 @@ if TYPE_CHECKING:
     from coursekit.training.strategy import FinetuneStrategy
 
 SAVE_SECONDS = 60.0
-# A processor is fastest where the activations of a pass stay in its cache: measured best of 256 to
-# 2048 tokens on encoders 128 and 384 wide. A GPU wants the whole batch at once.
-PASS_TOKENS = {"cpu": 768}
-# Where a batch is of like length, small passes save no padding, and one of this size is faster.
-GROUPED_TOKENS = {"cpu": 2560}
 
 
 class Session:
@@ -133,6 +131,21 @@ class Session:
     def finished(self) -> bool:
         """Whether all phases are done."""
         return self.at.phase >= len(self.plan.phases)
+
+    @cached_property
+    def first_position(self) -> int | None:
+        """Of a molecule's tokens, where passes are packed; None where they are padded."""
+        return first_position(self.model)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch, the last perhaps of fewer molecules."""
+        return -(-len(self.lengths) // (self.strategy.batch_size * self.strategy.accumulate))
+
+    @property
+    def packs(self) -> bool:
+        """Whether passes of this phase are packed: they go through the encoder, and it can."""
+        return self.below.pooled is None and self.first_position is not None
 
     # ------------------------------------------------------------------ phases and epochs
 
@@ -230,29 +243,27 @@ class Session:
         if self.contrast is not None:
             batches, some = self.contrast.batches(rng), self.strategy.accumulate
             return [batches[i : i + some] for i in range(0, len(batches), some)]
-        size, some = self.strategy.batch_size, self.strategy.accumulate
-        grouped = self.strategy.group_by_length
-        tokens = (GROUPED_TOKENS if grouped else PASS_TOKENS).get(self.model.device.type)
+        return [self.passes(rows) for rows in steps_of_an_epoch(self.strategy, self.lengths, rng)]
+
+    def passes(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Forward passes for the molecules of a step, those of like length together."""
         if self.below.pooled is not None:  # nothing to pad then, and little to compute
-            tokens = None
-        if grouped:
-            batches = bucketed_batches(self.lengths, size, rng)
-            steps = [np.concatenate(batches[i : i + some]) for i in range(0, len(batches), some)]
-        else:
-            steps = random_windows(len(self.lengths), size * some, rng)
-        return [passes(rows, self.lengths, size, tokens) for rows in steps]
+            return passes(rows, self.lengths, self.strategy.batch_size)
+        return passes_of_a_step(self.strategy, rows, self.lengths, self.model.device, self.packs)
 
     def logits(self, rows: np.ndarray) -> torch.Tensor:
         """Logits (B,) of these training molecules."""
-        device, below = self.model.device, self.below
-        if below.pooled is not None:
-            return self.model.classify(torch.from_numpy(below.pooled[rows]).to(device))
-        ids, mask = pad([self.tokens[i] for i in rows], self.model.tokenizer.pad_token_id)
-        return self.model(
-            ids.to(device, non_blocking=True),
-            mask.to(device, non_blocking=True),
-            below.start(rows, device),
-        )
+        if self.below.pooled is not None:
+            vectors = torch.from_numpy(self.below.pooled[rows]).to(self.model.device)
+        else:
+            vectors = self.pool(self.tokens, rows, self.below)
+        return self.model.classify(vectors)
+
+    def pool(
+        self, tokens: Sequence[np.ndarray], rows: np.ndarray, below: Below = NOTHING
+    ) -> torch.Tensor:
+        """Pooled vectors (B, H) of molecules in one pass, see ``pool_rows``."""
+        return pool_rows(self.model, tokens, rows, below, self.first_position)
 
     def set_learning_rates(self, through_epoch: float) -> dict[str, float]:
         """Set each group's learning rate for the moment ``through_epoch`` (0 to 1)."""

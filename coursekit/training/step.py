@@ -9,6 +9,7 @@ import torch
 
 from coursekit.errors import TrainingError
 from coursekit.models.memory import free_memory, is_out_of_memory
+from coursekit.models.packed import packing
 from coursekit.training.precision import autocast
 
 if TYPE_CHECKING:
@@ -100,19 +101,21 @@ def _one_attempt(
     total = torch.zeros((), device=session.model.device)
     contrast = session.contrast
     for rows in _pieces(share, session.at.fits):
-        # A sum over all the window's molecules: uneven batches weigh the same.
-        if contrast is not None:
-            loss = contrast.total(rows) / molecules
-        else:
-            with autocast(session.precision, session.model.device):
-                logits = session.logits(rows)  # (B,)
-            loss = session.objective.total(logits, session.labels[rows]) / molecules
-        if not loss.requires_grad:
-            raise TrainingError(
-                f"phase {session.at.phase} opens {list(session.phase.learning_rates)}, but the "
-                "predictions do not depend on any parameter in there: nothing would be learned"
-            )
-        session.scaler.scale(loss).backward()
+        # The backward pass is inside too: it may compute activations again.
+        with packing(session.model, session.packs):
+            # A sum over all the window's molecules: uneven batches weigh the same.
+            if contrast is not None:
+                loss = contrast.total(rows) / molecules
+            else:
+                with autocast(session.precision, session.model.device):
+                    logits = session.logits(rows)  # (B,)
+                loss = session.objective.total(logits, session.labels[rows]) / molecules
+            if not loss.requires_grad:
+                raise TrainingError(
+                    f"phase {session.at.phase} opens {list(session.phase.learning_rates)}, but the "
+                    "predictions do not depend on any parameter in there: nothing would be learned"
+                )
+            session.scaler.scale(loss).backward()
         total += loss.detach()
     at, name = session.at, "loss" if contrast is None else "contrastive_loss"
     return {name: total, **session.retention.replay(at.step, molecules, session.scaler, at.fits)}

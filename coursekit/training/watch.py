@@ -41,7 +41,7 @@ class RunBar:
 
 def watch(session: Session) -> Watcher:
     """The watcher for where this process runs; it begins with what was trained before."""
-    steps = len(session.windows(session.at.epoch))
+    steps = session.steps_per_epoch
     epochs = session.plan.epochs
     if not bars.in_notebook() or not bars.visible():
         return RunBar(session.name, epochs * steps, session.at.step)

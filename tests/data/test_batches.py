@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coursekit.data import batches
-from coursekit.data.batches import bucketed_batches, encode, pad, passes, random_windows
+from coursekit.data.batches import (
+    bucketed_batches,
+    encode,
+    groups_of_like_length,
+    pad,
+    passes,
+    random_windows,
+)
 from coursekit.errors import EncoderError
 
 SMILES = ["CCO", "c1ccccc1Br", "C[C@H](N)Cl"]
@@ -113,22 +122,47 @@ def test_the_same_generator_gives_the_same_batches() -> None:
     assert flat(1) != flat(2)
 
 
-@given(lengths_of, st.integers(1, 40), st.none() | st.integers(1, 500))
+@given(lengths_of, st.integers(1, 40), st.none() | st.integers(1, 500), st.booleans())
 def test_passes_hold_every_molecule_once_within_both_limits(
-    lengths: np.ndarray, largest: int, tokens: int | None
+    lengths: np.ndarray, largest: int, tokens: int | None, padded: bool
 ) -> None:
     lengths = np.maximum(lengths, 1)
     rows = np.arange(len(lengths))[::2]
-    found = passes(rows, lengths, largest, tokens)
+    found = passes(rows, lengths, largest, tokens, padded)
+
+    def taken(part: np.ndarray) -> int:
+        return int(len(part) * lengths[part].max() if padded else lengths[part].sum())
+
     assert sorted(i for part in found for i in part) == list(rows)
     order = [int(lengths[i]) for part in found for i in part]
     assert order == sorted(order, reverse=True)
     for part in found:
         assert len(part) <= largest
-        assert tokens is None or len(part) == 1 or len(part) * lengths[part].max() <= tokens
-    for part in found[:-1]:  # and none is smaller than it need be
-        more = (len(part) + 1) * lengths[part].max()
+        assert tokens is None or len(part) == 1 or taken(part) <= tokens
+    for part, after in pairwise(found):  # and none is smaller than it need be
+        more = taken(np.append(part, after[0]))
         assert len(part) == largest or (tokens is not None and more > tokens)
+
+
+def every_division(many: int) -> Iterator[list[tuple[int, int]]]:
+    """All ways to cut a sorted row of molecules into groups, as ends."""
+    for cuts in product((False, True), repeat=max(0, many - 1)):
+        ends = [i + 1 for i, cut in enumerate(cuts) if cut]
+        yield list(pairwise([0, *ends, many])) if many else []
+
+
+@given(st.lists(st.integers(2, 90), max_size=9).map(np.array), st.integers(0, 60))
+def test_no_other_groups_cost_less(lengths: np.ndarray, overhead: int) -> None:
+    lengths = lengths.astype(np.int64)
+    found = groups_of_like_length(lengths, overhead)
+    assert sorted(i for part in found for i in part) == list(range(len(lengths)))
+    order = [int(lengths[i]) for part in found for i in part]
+    assert order == sorted(order, reverse=True)
+    best = min(
+        sum((end - begin) * order[begin] + overhead for begin, end in division)
+        for division in every_division(len(order))
+    )
+    assert sum(len(part) * int(lengths[part].max()) + overhead for part in found) == best
 
 
 def test_random_windows_are_random_and_whole() -> None:
@@ -148,8 +182,14 @@ def test_passes_of_random_windows_save_most_of_the_padding() -> None:
         for window in windows
         for rows in passes(window, lengths, 32, 768)
     )
+    grouped = sum(
+        len(rows) * lengths[window][rows].max()
+        for window in windows
+        for rows in groups_of_like_length(lengths[window], 20)
+    )
     assert padded > 1.2 * lengths.sum()
     assert divided < 1.1 * lengths.sum()
+    assert grouped < 1.04 * lengths.sum()
 
 
 def test_padding_reaches_the_longest_of_the_batch() -> None:

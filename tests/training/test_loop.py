@@ -85,24 +85,44 @@ def test_windows_divide_an_epoch(accumulate, task, make_model):
     assert str(session.windows(0)) == str(session.windows(0)) != str(session.windows(1))
 
 
-def test_a_step_learns_from_random_molecules_in_passes_of_like_length(task, make_model):
-    """On a processor; where only the head learns, nothing is padded and one pass does."""
-    session = Session(replace(FULL, batch_size=15), make_model(), task, 2, 0, None, None)
+@pytest.mark.parametrize(("family", "most"), [("bert", 2560), ("deberta-v2", 768)])
+def test_a_step_learns_from_random_molecules_in_passes_of_like_length(
+    family, most, task, make_model
+):
+    """On a processor; packed they are larger, as there is little padding in them."""
+    session = Session(replace(FULL, batch_size=15), make_model(family), task, 2, 0, None, None)
     session.open_phase()
-    session.lengths = session.lengths * 20  # as of molecules too large for one pass
+    session.lengths = session.lengths * 40  # as of molecules too large for one pass
     first, second = session.windows(0)
     assert len(first) > 1
     for rows in (*first, *second):
-        assert len(rows) == 1 or len(rows) * session.lengths[rows].max() <= 768
+        held = session.lengths[rows]
+        taken = held.sum() if family == "bert" else len(rows) * held.max()
+        assert len(rows) == 1 or taken <= most
     order = session.lengths[np.concatenate(first)]
     assert list(order) == sorted(order, reverse=True)
     # Both windows hold short and long ones: lengths overlap.
     spans = [session.lengths[np.concatenate(window)] for window in (first, second)]
     assert max(s.min() for s in spans) < min(s.max() for s in spans)
+
+
+def test_where_only_the_head_learns_one_pass_does(task, make_model):
+    """Nothing is padded there, and nobody asks whether the encoder could be packed."""
     head = Session(HeadOnlyFinetune(batch_size=15), make_model(), task, 2, 0, None, None)
     head.open_phase()
-    head.lengths = session.lengths
+    head.lengths = head.lengths * 1000
+    head.model.encoder.register_forward_pre_hook(lambda *_: pytest.fail("the encoder ran"))
     assert [len(window) for window in head.windows(0)] == [1, 1]
+    assert not head.packs
+
+
+@ALL
+def test_the_number_of_steps_is_known_before_the_first(strategy, task, make_model):
+    for size, accumulate in ((8, 1), (4, 3), (7, 2), (64, 1)):
+        sized = replace(strategy, batch_size=size, accumulate=accumulate)
+        session = Session(sized, make_model(), task, EPOCHS, 0, None, None)
+        session.open_phase()
+        assert session.steps_per_epoch == len(session.windows(0))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

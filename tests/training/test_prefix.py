@@ -158,8 +158,10 @@ def counted(make):
         model, seen, now = make(**more), Counter(), []
 
         def note(_, __, given):
-            ids, mask = given["input_ids"], given["attention_mask"]
-            now[:] = [tuple(row[: int(m.sum())].tolist()) for row, m in zip(ids, mask, strict=True)]
+            # A row may hold several molecules, and padding behind each.
+            ids = given["input_ids"][given["input_ids"] != model.tokenizer.pad_token_id]
+            begins = (ids == model.tokenizer.cls_token_id).nonzero().flatten().tolist()
+            now[:] = [tuple(part.tolist()) for part in ids.tensor_split(begins)[1:]]
 
         model.encoder.register_forward_pre_hook(note, with_kwargs=True)
         for index, block in enumerate(model.blocks):

@@ -84,8 +84,8 @@ def test_what_two_processes_agree_on(job):
     assert json.loads((job / "facts.json").read_text()) == {
         "size": 2,
         # All of train, half of valid and half of test, in four epochs and as many validations;
-        # before them four made-up ones in either mode.
-        "molecules through a frozen block": [30 + 6 + 6 + 4 + 4] * 2,
+        # before them four made-up ones in either mode, and four others, padded and then as one row.
+        "molecules through a frozen block": [30 + 6 + 6 + 4 + 4 + 4 + 1] * 2,
         "draws differ": True,
         "same weights": True,
         "no folder": "checkpoints are no longer saved",
