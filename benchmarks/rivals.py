@@ -40,10 +40,6 @@ WORKS: dict[str, dict[str, tuple[str, str]]] = {
         "Trainer, best options": ("trainer", "best"),
         "plain PyTorch": ("textbook", "full"),
     },
-    "full fine-tuning, batches of like length, 3 epochs": {
-        "coursekit": ("ours", "full_by_length"),
-        "Trainer, best options": ("trainer", "best"),
-    },
     "embeddings": {
         "coursekit": ("ours", "embed"),
         "sentence-transformers": ("sentence", "embed"),
@@ -55,7 +51,6 @@ WORKS: dict[str, dict[str, tuple[str, str]]] = {
 }
 EPOCHS = {
     "full fine-tuning, 3 epochs": 3,
-    "full fine-tuning, batches of like length, 3 epochs": 3,
     "embeddings": 0,
     "progressive, six phases": 6,
 }

@@ -122,8 +122,8 @@ def rivals() -> str:
 molecules, weights, batch size, epochs and learning rate, fp32, two threads. Seconds of training,
 validation and the test part's predictions; memory as the process grew by in that time, and its
 height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} of the sample.
-Trainer's best options put molecules of like length into a batch; with `group_by_length=True` this
-kit does so too, and a table of its own compares both. Without, its batches are random, and packed.
+Trainer's best options put molecules of like length into a batch. This kit does so only where it is
+asked to (`group_by_length`); here its batches are random, and packed.
 
 {tables_of_all}
 

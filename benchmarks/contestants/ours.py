@@ -19,24 +19,13 @@ def _found(work: Work, run: Run) -> dict[str, Any]:
     }
 
 
-def full(work: Work, group_by_length: bool = False) -> dict[str, Any]:
+def full(work: Work) -> dict[str, Any]:
     """Full fine-tuning at one learning rate, validated after every epoch."""
     model, task = work.model(), work.task()
-    strategy = FullFinetune(
-        lr=LR,
-        batch_size=BATCH,
-        layer_lr_decay=1.0,
-        warmup=0.0,
-        group_by_length=group_by_length,
-    )
+    strategy = FullFinetune(lr=LR, batch_size=BATCH, layer_lr_decay=1.0, warmup=0.0)
     with work.timed():
         run = strategy.fit(model, task, epochs=work.epochs, seed=SEED, heldout=())
     return _found(work, run)
-
-
-def full_by_length(work: Work) -> dict[str, Any]:
-    """The same, from batches of like length."""
-    return full(work, group_by_length=True)
 
 
 def progressive(work: Work) -> dict[str, Any]:
