@@ -324,7 +324,7 @@ for cache in ("fp32", "off"):
 # %% [markdown]
 # By count, eight epochs on six blocks cost 4.5 full ones with the cache and 5.7 without (a frozen block
 # still runs forward, a third of its work): a gain of 1.26 at best. Over six epochs of a whole `fit`, on
-# one processor core, 1.21 was measured (`benchmarks/prefix.py`). The losses are the same to seven digits.
+# one processor core, 1.26 was measured (`benchmarks/prefix.py`). The losses are the same to seven digits.
 #
 # ### Exercise 03.4: one table
 # **Goal:** four approaches at equal time. Fit `ck.HeadOnlyFinetune()` for 60 epochs as `frozen` (it cannot
