@@ -73,14 +73,13 @@ def first_position(model: Classifier) -> int | None:
     if not packs or encoder.config._attn_implementation != REPLACED or not _registered():
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # an atom that the tokenizer does not know is no matter here
+        # An atom that the tokenizer does not know is no matter here.
+        warnings.simplefilter("ignore")
         tokens = encode(model.tokenizer, TRIED)
     expected = torch.from_numpy(model.embed_tokens(tokens))
     groups = [tokens[:2], tokens[2:]]
     padding = int(model.tokenizer.pad_token_id)
-    for first in (0, padding + 1):  # as RoBERTa and ESM count
+    for first in (0, padding + 1):  # as RoBERTa counts
         try:
             with model.evaluating(), torch.inference_mode():
                 found = pool_packed(model, [Group(*pad(g, padding)) for g in groups], first)
