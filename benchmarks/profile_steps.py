@@ -1,11 +1,11 @@
-"""What the seconds of full fine-tuning go to, and how near a step is to what the processor can do.
+"""What the seconds of training and embedding go to, and how near they are to the processor's best.
 
     python benchmarks/profile_steps.py [--share 0.25]
 
-Two epochs of ``FullFinetune`` are profiled operator by operator, for each encoder of
-``benchmarks/rivals.py`` and with its settings. Beside it stand the rate of the processor's best
-matrix product, the rate at which a run's matrix products are done, and the tokens that batches
-drawn at random would pad. Results go to ``benchmarks/results/profile_steps.json``.
+Two epochs of ``FullFinetune``, and ``Classifier.embed``, are profiled operator by operator, for
+each encoder of ``benchmarks/rivals.py`` and with its settings. Beside it stand the rate of the
+processor's best matrix product, the rate at which a run's matrix products are done, and the tokens
+that batches drawn at random would pad. Results go to ``benchmarks/results/profile_steps.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import re
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,15 @@ from coursekit.training import FullFinetune
 
 HERE = Path(__file__).resolve().parent
 EPOCHS = 2
+TRAINING, EMBEDDING = "full fine-tuning", "embedding, one core"
+BETWEEN = "Python between operators, and threads"
 # The first that fits an operator's name; what none fits is "other operators".
 KINDS = {
     "matrix products of linear layers": r"addmm|aten::mm|linear",
     "attention": r"scaled_dot_product|flash_attention|bmm|softmax",
     "layer norm": r"layer_norm",
     "GELU": r"gelu",
-    "dropout": r"dropout|bernoulli",
+    "dropout": r"dropout|bernoulli|random_|aten::ge",
     "optimizer and gradient clipping": r"adam|foreach|norm|lerp|addcdiv|addcmul|sqrt",
     "embedding": r"embedding|index",
     "sums, products, copies": r"add|sum|mul|copy|clone|cat|fill|zero|contiguous",
@@ -75,32 +78,49 @@ def padding(work: Work) -> float:
     return float(sum(len(b) * b.max() for b in batches) / lengths.sum())
 
 
-def one(name: str, share: float) -> dict[str, Any]:
-    """Profile an encoder."""
-    work = Work(encoder_at(name), EPOCHS, share)
-    fit(Work(work.encoder, 1, share / 8))
-    plain = fit(work)
+def embed(work: Work) -> float:
+    """Embed the train part as rivals do, on one core: its threads are not looked into; seconds."""
+    model, molecules = work.model(), list(work.task().train["smiles"])
+    began = time.perf_counter()
+    model.embed(molecules)
+    return time.perf_counter() - began
+
+
+def looked_at(what: Callable[[Work], float], work: Work) -> dict[str, Any]:
+    """What the seconds of some work go to, and at which rate it does its matrix products."""
+    what(Work(work.encoder, 1, work.share / 8))
+    plain = what(work)
     with FlopCounterMode(display=False) as counter:
-        fit(work)
+        what(work)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        profiled = fit(work)
+        profiled = what(work)
     seconds: dict[str, float] = {}
     for event in seen.key_averages():
         kind = next((k for k, p in KINDS.items() if re.search(p, event.key)), "other operators")
         seconds[kind] = seconds.get(kind, 0.0) + event.self_cpu_time_total / 1e6
     # Looking on makes each operator slower, so that shares are of the run that was looked at; and
     # it does not see the threads in which molecules are scored.
-    seconds["Python between operators, and validation"] = max(profiled - sum(seconds.values()), 0.0)
+    seconds[BETWEEN] = max(profiled - sum(seconds.values()), 0.0)
     shares = {kind: round(s / profiled, 3) for kind, s in seconds.items()}
     rate = counter.get_total_flops() / plain
     return {
         "seconds": round(plain, 2),
         "seconds while profiled": round(profiled, 2),
         "shares": dict(sorted(shares.items(), key=lambda item: -item[1])),
-        "GFLOP/s of the whole run": round(rate / 1e9, 1),
+        "GFLOP/s of the whole": round(rate / 1e9, 1),
         "share of the matmul peak": round(rate / peak(), 3),
-        "padding of random batches": round(padding(work), 3),
     }
+
+
+def one(name: str, share: float) -> dict[str, Any]:
+    """Profile an encoder."""
+    work = Work(encoder_at(name), EPOCHS, share)
+    found = {TRAINING: looked_at(fit, work), "padding of random batches": round(padding(work), 3)}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found[EMBEDDING] = looked_at(embed, work)
+    torch.set_num_threads(threads)
+    return found
 
 
 def main() -> None:
@@ -115,7 +135,7 @@ def main() -> None:
     write_json(
         HERE / "results" / "profile_steps.json",
         {
-            "what": "full fine-tuning, fp32, all of fit",
+            "what": "fp32; full fine-tuning: all of fit",
             "share of the sample": arguments.share,
             "epochs": EPOCHS,
             "matmul peak, GFLOP/s": round(peak() / 1e9, 1),

@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 KEPT = "memory with what is kept"
+PROFILED = ("full fine-tuning", "embedding, one core")
 
 
 def result(name: str) -> dict[str, Any]:
@@ -141,11 +142,14 @@ def passes_of_blocks(blocks: int) -> tuple[int, int]:
 
 
 def goes_to() -> str:
-    """What the seconds of fine-tuning go to, where it was measured."""
+    """What the seconds of fine-tuning and embedding go to, where it was measured."""
     if not (RESULTS / "profile_steps.json").exists():
         return ""
     profiled = result("profile_steps")
-    found = list(profiled["results"].values())
+    works = {
+        f"{work}; {name}": x[work] for work in PROFILED for name, x in profiled["results"].items()
+    }
+    found = list(works.values())
     kinds = sorted(
         {k for x in found for k in x["shares"]}, key=lambda k: -found[0]["shares"].get(k, 0)
     )
@@ -159,11 +163,11 @@ def goes_to() -> str:
     blocks = 6  # and phases
     kept, without = passes_of_blocks(blocks)
     return f"""## What the time goes to
-`benchmarks/profile_steps.py`: full fine-tuning as above, operator by operator. The processor's best
+`benchmarks/profile_steps.py`: the work above, operator by operator. The processor's best
 matrix product does {profiled["matmul peak, GFLOP/s"]:,.0f} billion operations a second; the last
-row is the whole run's rate, all but matrix products counted as nothing. Batches drawn at random and
-padded to their longest hold more tokens than there are, by so much: {more}. This kit leaves that
-out, and beyond it the matrix products are the same for everybody.
+row is the whole work's rate, all but matrix products counted as nothing. Batches drawn at random
+and padded to their longest hold more tokens than there are, by so much: {more}. This kit leaves
+that out, and beyond it the matrix products are the same for everybody.
 
 What the prefix cache can save is bounded as well. A training step costs an open block one pass
 forward and two backward, a frozen one below them one pass forward, or none where its states are
@@ -171,7 +175,7 @@ kept. {blocks} phases of one epoch that open 0 to {blocks - 1} of {blocks} block
 passes of a block, {blocks} of them for filling the cache, and {without} without it: at best
 {without / kept:.2f} times as fast, padding apart.
 
-{table(["", *profiled["results"]], rows)}
+{table(["", *works], rows)}
 
 """
 

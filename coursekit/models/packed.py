@@ -24,6 +24,7 @@ from torch import nn
 from coursekit.data.batches import encode, pad
 from coursekit.errors import EncoderError
 from coursekit.models.blocks import masked_mean
+from coursekit.models.dropout import attention as attention_with_dropout
 from coursekit.models.partway import Start, starting
 
 if TYPE_CHECKING:
@@ -189,14 +190,11 @@ def _attend(
     for (shape, seen), *parts in zip(row, *cut, strict=True):
         # Each (B, heads, T, D).
         q, k, v = (part.reshape(*shape, *part.shape[1:]).transpose(1, 2) for part in parts)
-        output = nn.functional.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=_near(seen, shape[1], sliding_window, query.device),
-            dropout_p=dropout,
-            scale=scaling,
-        )
+        near = _near(seen, shape[1], sliding_window, query.device)
+        if dropout:
+            output = attention_with_dropout(q, k, v, near, dropout, scaling)
+        else:
+            output = nn.functional.scaled_dot_product_attention(q, k, v, near, scale=scaling)
         outputs.append(output.transpose(1, 2).flatten(0, 1))  # (B * T, heads, D)
     return torch.cat(outputs)[None], None
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from coursekit.errors import TrainingError
+from coursekit.models.dropout import quick_dropout
 from coursekit.models.memory import free_memory, is_out_of_memory
 from coursekit.models.packed import packing
 from coursekit.training.precision import autocast
@@ -102,7 +103,7 @@ def _one_attempt(
     contrast = session.contrast
     for rows in _pieces(share, session.at.fits):
         # The backward pass is inside too: it may compute activations again.
-        with packing(session.model, session.packs):
+        with packing(session.model, session.packs), quick_dropout(session.model):
             # A sum over all the window's molecules: uneven batches weigh the same.
             if contrast is not None:
                 loss = contrast.total(rows) / molecules
