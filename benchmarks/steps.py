@@ -4,8 +4,9 @@
 
 The kit's own: random molecules, packed. Beside it: padded, in forward passes of like length, as for
 an encoder that cannot be packed; padded in one pass (a textbook's); molecules of like length, both
-packed (the kit's ``group_by_length``) and padded (Trainer's); and even passes side by side, one on
-each core, forward and backward. Each way does a few steps, then the next does, and so on.
+packed (the kit's ``group_by_length``) and padded (Trainer's); even passes side by side, one on
+each core, forward and backward; and the kit's own with torch's dropout. Each way does a few steps,
+then the next does, and so on.
 Results go to ``benchmarks/results/steps.json``.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ import torch
 from contestants.work import BATCH, ENCODERS, LR, SEED, Work, encoder_at
 
 from coursekit.data.batches import bucketed_batches, passes, random_windows
+from coursekit.models import dropout
 from coursekit.runs import describe_environment
 from coursekit.storage import write_json
 from coursekit.training import FullFinetune
@@ -40,7 +43,8 @@ PADDED = "random molecules, padded, in one pass"
 LIKE = "molecules of like length, packed (group_by_length)"
 LIKE_PADDED = "molecules of like length, padded, in one pass"
 EVEN = "random molecules, padded, even passes on each core"
-PACKED = (OURS, LIKE)
+TORCHS = "random molecules, packed, with torch's dropout"
+PACKED = (OURS, LIKE, TORCHS)
 
 
 def ways(lengths: np.ndarray, cores: int) -> dict[str, list[Window]]:
@@ -62,6 +66,7 @@ def ways(lengths: np.ndarray, cores: int) -> dict[str, list[Window]]:
         LIKE: [passes(rows, lengths, BATCH, whole, padded=False) for rows in like],
         LIKE_PADDED: [[rows] for rows in like],
         EVEN: [even(rows) for rows in random],
+        TORCHS: [passes(rows, lengths, BATCH, whole, padded=False) for rows in random],
     }
 
 
@@ -95,7 +100,7 @@ def measure(name: str, share: float, steps: int, rounds: int) -> dict[str, list[
     session = Session(strategy, model, task, 1, SEED, None, None, heldout=())
     session.retention.begin()
     session.open_phase()
-    packs = session.first_position
+    packs, fewest = session.first_position, dropout.FEWEST
     if packs is None:
         raise SystemExit(f"{name} cannot be packed")
     threads = torch.get_num_threads()
@@ -106,6 +111,7 @@ def measure(name: str, share: float, steps: int, rounds: int) -> dict[str, list[
             for way, windows in kinds.items():
                 run = side_by_side(pool) if way == EVEN else step
                 session.first_position = packs if way in PACKED else None
+                dropout.FEWEST = sys.maxsize if way == TORCHS else fewest
                 first = turn * steps % (len(windows) - steps)
                 run(session, windows[first])
                 began = time.perf_counter()
@@ -115,6 +121,7 @@ def measure(name: str, share: float, steps: int, rounds: int) -> dict[str, list[
                 tokens = sum(session.lengths[rows].sum() for window in done for rows in window)
                 found.setdefault(way, []).append(seconds / tokens)
                 torch.set_num_threads(threads)
+                dropout.FEWEST = fewest
     return found
 
 

@@ -327,8 +327,9 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from families import small_classifier
 from tiny import EPOCHS, STRATEGIES, tiny_task
+from coursekit.models import dropout
 from coursekit.training import session, state
-session.SAVE_SECONDS = -1.0
+session.SAVE_SECONDS, dropout.FEWEST = -1.0, 1  # as in this process
 really_save, folder = state.save_state, Path(sys.argv[1])
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 def save(folder, step, tensors, facts):
