@@ -236,7 +236,8 @@ class _Attempt:
         elif kind == "end" and found["cell"] == self._now.number:
             self._now.state = "ran" if found["ok"] else "error"
             self._now.seconds = time.monotonic() - self._began
-            if self._now.seconds >= self.limits.cell_seconds:
+            # A busy grader may have seen the beginning late; "late" explains, and decides nothing.
+            if found["late"] or self._now.seconds >= self.limits.cell_seconds:
                 self._now.why = f"interrupted after {self.limits.cell_seconds:g} seconds"
             self._now, self._began = None, time.monotonic()
         elif kind == "error":

@@ -42,8 +42,8 @@ def main() -> None:
         # In both pipes: the reader cannot know otherwise which of two came first.
         os.write(2, b"\x1e%d\x1e" % cell["number"])
         send({"kind": "begin", "cell": cell["number"]})
-        ok = _run(running, cell["source"], job["limits"]["cell_seconds"])
-        send({"kind": "end", "cell": cell["number"], "ok": ok})
+        ok, late = _run(running, cell["source"], job["limits"]["cell_seconds"])
+        send({"kind": "end", "cell": cell["number"], "ok": ok, "late": late})
     send({"kind": "done"})
     sys.stdout.flush()
     os._exit(0)
@@ -100,20 +100,24 @@ def _sender(channel: int) -> Send:
     return send
 
 
-def _run(shell: Any, source: str, seconds: float) -> bool:
-    """Run one cell; what it leaves undone after its time is interrupted as by a learner."""
+def _run(shell: Any, source: str, seconds: float) -> tuple[bool, bool]:
+    """Run one cell; what it leaves undone after its time is interrupted as by a learner.
+
+    Returns:
+        Whether it ended without an error, and whether it was interrupted.
+    """
+    ok = False
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        return bool(shell.run_cell(source, store_history=True).success)
+        ok = bool(shell.run_cell(source, store_history=True).success)
     except BaseException as error:
         shell.showtraceback((type(error), error, error.__traceback__))
-        return False
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.stdout.flush()
-        sys.stderr.flush()
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return ok, left == 0
 
 
 def shell(send: Send) -> Any:

@@ -112,8 +112,8 @@ def _begin(cell: Any) -> dict[str, Any]:
     return {"cell": cell}
 
 
-def _end(cell: Any, ok: Any) -> dict[str, Any]:
-    return _begin(cell) | {"ok": ok is True}
+def _end(cell: Any, ok: Any, late: Any) -> dict[str, Any]:
+    return _begin(cell) | {"ok": ok is True, "late": late is True}
 
 
 def _nothing() -> dict[str, Any]:

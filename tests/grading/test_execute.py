@@ -22,7 +22,7 @@ def say(**message):
     os.write(1, json.dumps(message).encode() + b"\\n")
 for cell in json.load(sys.stdin)["cells"]:
     say(kind="begin", cell=cell["number"])
-    say(kind="end", cell=cell["number"], ok=True)
+    say(kind="end", cell=cell["number"], ok=True, late=cell["number"] == {late})
     if cell["number"] == 1:
         {deed}
 say(kind="done")
@@ -56,8 +56,8 @@ class Room:
 
     kind, warning = "none", ""
 
-    def __init__(self, deed: str) -> None:
-        self.script, self.asked = RUNNER.format(deed=deed), []
+    def __init__(self, deed: str, late: int | None = None) -> None:
+        self.script, self.asked = RUNNER.format(deed=deed, late=late), []
 
     @contextmanager
     def start(self, job: IO[bytes], *_: Any) -> Iterator[Process]:
@@ -94,6 +94,12 @@ def test_when_the_time_is_over_between_two_cells_no_cell_is_blamed(run) -> None:
     assert [cell.state for cell in found.cells.values()] == ["ran", "ran", "not run", "not run"]
     assert len(asked) == 1
     assert found.notices == ["2 cells were not run: the notebook's time was over"]
+
+
+def test_a_cell_that_was_interrupted_says_so_whenever_its_beginning_was_seen() -> None:
+    """The grader, kept busy, may read of beginning and end in one moment."""
+    found = execute([Code(n, "") for n in range(3)], Room("pass", late=2), Limits(cell_seconds=50))
+    assert [cell.why for cell in found.cells.values()] == ["", "", "interrupted after 50 seconds"]
 
 
 def test_a_process_that_begins_no_cell_is_the_sandbox_s_fault() -> None:
