@@ -206,7 +206,7 @@ def _device() -> list[Finding]:
                 "a driver that works and a CUDA build of torch: pytorch.org/get-started",
             )  # fmt: skip
         return [device, Finding("bf16", _cpu_bf16())]
-    from coursekit.training.precision import choose_precision, has_bf16
+    from coursekit.models.precision import choose_precision, has_bf16
 
     device = torch.device("cuda")
     count = torch.cuda.device_count()

@@ -13,7 +13,7 @@ sets ``group_by_length``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -196,17 +196,24 @@ def groups_of_like_length(lengths: np.ndarray, overhead: int) -> list[np.ndarray
     return found[::-1]
 
 
-def pad(tokens: Sequence[np.ndarray], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(
+    tokens: Sequence[np.ndarray], pad_id: int, width: Callable[[int], int] = int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad to the longest of the batch and no further.
+
+    Args:
+        tokens: token ids of B molecules.
+        pad_id: stands behind the shorter ones.
+        width: gives T for the longest's tokens, where it shall be more.
 
     Returns:
         Token ids (B, T) and attention mask (B, T), both int64.
     """
     import torch
 
-    width = max(len(ids) for ids in tokens)
-    ids = np.full((len(tokens), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(tokens), width), dtype=np.int64)
+    shape = len(tokens), width(max(len(ids) for ids in tokens))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
     for row, molecule in enumerate(tokens):
         ids[row, : len(molecule)] = molecule
         mask[row, : len(molecule)] = 1

@@ -181,7 +181,7 @@ def _device() -> tuple[str, str]:
     import torch
 
     from coursekit.doctor import GIB, cores
-    from coursekit.training.precision import choose_precision
+    from coursekit.models.precision import choose_precision
 
     if torch.cuda.is_available():
         device = torch.device("cuda")

@@ -26,12 +26,14 @@ from coursekit.errors import EncoderError
 from coursekit.models.blocks import masked_mean
 from coursekit.models.dropout import attention as attention_with_dropout
 from coursekit.models.partway import Start, starting
+from coursekit.models.precision import even
 
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
 
 NAME = "coursekit_packed"
 REPLACED = "sdpa"
+EVEN_ROW = 32  # tokens, in bf16; measured best of 16 to 256
 TRIED = ("CC(=O)Nc1ccc(O)cc1", "CCO", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C", "c1ccccc1CN")
 
 
@@ -55,7 +57,25 @@ class Group:
         return None if self.mask.all() else self.mask.bool()[:, None, None, :]
 
 
-_row: ContextVar[list[tuple[torch.Size, torch.Tensor | None]]] = ContextVar("row")
+@dataclass(frozen=True)
+class _Row:
+    """What attention knows of the row that goes through the encoder.
+
+    Args:
+        groups: shape (B, T) of each, and which of its tokens may be looked at.
+        filling: tokens behind the last group that belong to no molecule.
+    """
+
+    groups: list[tuple[torch.Size, torch.Tensor | None]]
+    filling: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """Tokens of each group, and the filling."""
+        return [*(shape.numel() for shape, _ in self.groups), self.filling]
+
+
+_row: ContextVar[_Row] = ContextVar("row")
 
 
 def first_position(model: Classifier) -> int | None:
@@ -73,6 +93,11 @@ def first_position(model: Classifier) -> int | None:
     packs = getattr(encoder, "_supports_attention_backend", False) and model.device.type == "cpu"
     if not packs or encoder.config._attn_implementation != REPLACED or not _registered():
         return None
+    with torch.autocast("cpu", enabled=False):
+        return _tried(model)
+
+
+def _tried(model: Classifier) -> int | None:
     with warnings.catch_warnings():
         # An atom that the tokenizer does not know is no matter here.
         warnings.simplefilter("ignore")
@@ -102,19 +127,23 @@ def pool_packed(model: Classifier, groups: Sequence[Group], first: int) -> torch
     Returns:
         (N, H), group after group.
     """
-    ids = torch.cat([group.ids.flatten() for group in groups])[None]
-    shapes = [group.ids.shape for group in groups]
-    positions = [torch.arange(first, first + t, device=ids.device).repeat(b) for b, t in shapes]
-    with packing(model), starting(model, _together([g.start for g in groups if g.start])):
-        _row.set([(group.ids.shape, group.seen) for group in groups])
-        hidden = model.encoder(
-            input_ids=ids,
-            position_ids=torch.cat(positions)[None],
-            attention_mask=torch.ones_like(ids),
-        )
-    parts = hidden.last_hidden_state[0].split([b * t for b, t in shapes])
+    ids = torch.cat([group.ids.flatten() for group in groups])
+    positions = [torch.arange(first, first + t).repeat(b) for b, t in (g.ids.shape for g in groups)]
+    row = _Row(
+        [(group.ids.shape, group.seen) for group in groups],
+        even(len(ids), EVEN_ROW, model.device) - len(ids),
+    )
+    ids, at = (
+        nn.functional.pad(t, (0, row.filling), value=v)[None]
+        for t, v in ((ids, model.tokenizer.pad_token_id), (torch.cat(positions), first))
+    )
+    start = _together([group.start for group in groups if group.start])
+    with packing(model), starting(model, start and start.widened(ids.shape[1])):
+        _row.set(row)
+        hidden = model.encoder(input_ids=ids, position_ids=at, attention_mask=torch.ones_like(ids))
+    parts = hidden.last_hidden_state[0].split(row.sizes)
     pooled = []
-    for group, part in zip(groups, parts, strict=True):
+    for group, part in zip(groups, parts, strict=False):
         states = part.view(*group.ids.shape, -1)  # (B, T, H)
         pooled.append(states[:, 0] if model.pooling == "cls" else masked_mean(states, group.mask))
     return torch.cat(pooled)
@@ -178,16 +207,36 @@ def _attend(
         EncoderError: if the encoder wants more of attention than this.
     """
     row = _row.get()
-    sizes = [shape.numel() for shape, _ in row]
     biased = [n for n, v in more.items() if isinstance(v, torch.Tensor) and n != "position_ids"]
-    if attention_mask is not None or biased or query.shape[2] != sum(sizes):
+    if attention_mask is not None or biased or query.shape[2] != sum(row.sizes):
         raise EncoderError(
             f"{type(module).__name__}: attention over {tuple(query.shape)} with "
-            f"{biased or 'a mask'} cannot be packed into {sum(sizes)} tokens"
+            f"{biased or 'a mask'} cannot be packed into {sum(row.sizes)} tokens"
         )
-    cut = (tensor[0].transpose(0, 1).split(sizes) for tensor in (query, key, value))
+    dtype = query.dtype
+    # On a processor many small products take several times as long in bf16 as in fp32.
+    query, key, value = (
+        (tensor.float() if dtype == torch.bfloat16 else tensor)[0].transpose(0, 1)
+        for tensor in (query, key, value)
+    )
+    with torch.autocast("cpu", enabled=False):
+        output = _in_groups(row, query, key, value, dropout, scaling, sliding_window)
+    return output.to(dtype)[None], None
+
+
+def _in_groups(
+    row: _Row,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    dropout: float,
+    scaling: float | None,
+    sliding_window: int | None,
+) -> torch.Tensor:
+    """The same (tokens, heads, D), from (tokens, heads, D) each."""
+    cut = (tensor.split(row.sizes) for tensor in (query, key, value))
     outputs = []
-    for (shape, seen), *parts in zip(row, *cut, strict=True):
+    for (shape, seen), *parts in zip(row.groups, *cut, strict=False):
         # Each (B, heads, T, D).
         q, k, v = (part.reshape(*shape, *part.shape[1:]).transpose(1, 2) for part in parts)
         near = _near(seen, shape[1], sliding_window, query.device)
@@ -196,7 +245,7 @@ def _attend(
         else:
             output = nn.functional.scaled_dot_product_attention(q, k, v, near, scale=scaling)
         outputs.append(output.transpose(1, 2).flatten(0, 1))  # (B * T, heads, D)
-    return torch.cat(outputs)[None], None
+    return torch.cat([*outputs, query.new_zeros(row.filling, *query.shape[1:])])
 
 
 def _near(

@@ -34,6 +34,11 @@ class Start:
     depth: int
     hidden: torch.Tensor
 
+    def widened(self, width: int) -> Start:
+        """The same, padded to (B, ``width``, H)."""
+        behind = width - self.hidden.shape[1]
+        return Start(self.depth, nn.functional.pad(self.hidden, (0, 0, 0, behind)))
+
 
 class _Instead(nn.Module):
     """In a block's place: gives ``hidden`` back, or else what it was given."""

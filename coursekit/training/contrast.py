@@ -15,8 +15,8 @@ import torch
 
 from coursekit.data.batches import encode
 from coursekit.errors import TrainingError
+from coursekit.models.precision import autocast
 from coursekit.training.ema import apply_ema
-from coursekit.training.precision import autocast
 
 if TYPE_CHECKING:
     from torch import nn

@@ -90,15 +90,13 @@ def pool_rows(
     Returns:
         (B, H), in the order of ``rows``.
     """
+    if first is None:
+        return model.pool(*model.batch([tokens[i] for i in rows]), below.start(rows, model.device))
 
     def group(rows: np.ndarray) -> Group:
         ids, mask = pad([tokens[i] for i in rows], model.tokenizer.pad_token_id)
-        ids, mask = (t.to(model.device, non_blocking=True) for t in (ids, mask))
-        return Group(ids, mask, below.start(rows, model.device))
+        return Group(ids, mask, below.start(rows, model.device))  # on a processor
 
-    if first is None:
-        whole = group(rows)
-        return model.pool(whole.ids, whole.mask, whole.start)
     parts = groups_of_like_length(np.array([len(tokens[i]) for i in rows]), GROUP_TOKENS)
     vectors = pool_packed(model, [group(rows[part]) for part in parts], first)
     return vectors[torch.from_numpy(np.argsort(np.concatenate(parts)))]

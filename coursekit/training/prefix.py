@@ -28,8 +28,8 @@ from coursekit.data.batches import encode
 from coursekit.data.paths import cache_dir
 from coursekit.errors import CourseKitError, TrainingError
 from coursekit.models.partway import Start, digests_below, frozen_depth, is_still, noting
+from coursekit.models.precision import autocast
 from coursekit.training.embeddings import frozen_embeddings
-from coursekit.training.precision import autocast
 from coursekit.training.ragged import Ragged, size_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from coursekit.errors import TrainingError
-from coursekit.training.precision import DTYPES
+from coursekit.models.precision import DTYPES
 
 # bf16 is unknown to numpy: its bits are kept as whole numbers.
 KEPT_AS = {"fp32": np.float32, "fp16": np.float16, "bf16": np.int16}

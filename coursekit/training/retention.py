@@ -15,6 +15,7 @@ from coursekit.models.masked_head import (
     molecules_fingerprint,
     scores_under,
 )
+from coursekit.models.precision import autocast
 from coursekit.models.pretraining_molecules import (
     heldout_molecules,
     knows_its_molecules,
@@ -23,7 +24,6 @@ from coursekit.models.pretraining_molecules import (
 from coursekit.training.anchors import Anchors
 from coursekit.training.fisher import diagonal_fisher, masked_log_likelihoods
 from coursekit.training.penalties import EWC, L2SP, Penalty, Replay
-from coursekit.training.precision import autocast
 from coursekit.training.replay import Replayer
 
 if TYPE_CHECKING:

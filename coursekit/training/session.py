@@ -14,6 +14,7 @@ import torch
 from coursekit.data.batches import encode, passes
 from coursekit.errors import TrainingError
 from coursekit.models.packed import first_position
+from coursekit.models.precision import choose_precision
 from coursekit.runs import INTERRUPTED
 from coursekit.training import stage
 from coursekit.training import state as states
@@ -26,7 +27,6 @@ from coursekit.training.movement import Movement
 from coursekit.training.objective import Objective
 from coursekit.training.optimizer import make_optimizer
 from coursekit.training.passes import passes_of_a_step, pool_rows, steps_of_an_epoch
-from coursekit.training.precision import choose_precision
 from coursekit.training.prefix import NOTHING, Below, Prefix
 from coursekit.training.processes import Processes
 from coursekit.training.retention import Retention

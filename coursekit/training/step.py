@@ -11,7 +11,7 @@ from coursekit.errors import TrainingError
 from coursekit.models.dropout import quick_dropout
 from coursekit.models.memory import free_memory, is_out_of_memory
 from coursekit.models.packed import packing
-from coursekit.training.precision import autocast
+from coursekit.models.precision import autocast
 
 if TYPE_CHECKING:
     from coursekit.training.session import Session

@@ -7,8 +7,8 @@ import torch
 from tiny import EPOCHS, STRATEGIES
 
 from coursekit.errors import TrainingError
+from coursekit.models.precision import DTYPES, autocast, choose_precision, has_bf16
 from coursekit.training import FinetuneStrategy, Phase
-from coursekit.training.precision import DTYPES, autocast, choose_precision, has_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -1,4 +1,8 @@
-"""Mixed precision by what the hardware really has."""
+"""Mixed precision by what the hardware really has.
+
+On a processor in bf16, each matrix product of a shape that is new is translated first, which can
+take longer than the product. So shapes are made to repeat there: ``even``.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +47,13 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
     """The context in which forward passes run."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+
+def is_half(device: torch.device) -> bool:
+    """Whether passes run in bf16 on a processor at this moment, under ``autocast``."""
+    return device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+def even(size: int, step: int, device: torch.device) -> int:
+    """The next multiple of ``step`` where passes run in bf16 on a processor; else ``size``."""
+    return -(-size // step) * step if is_half(device) else size
