@@ -32,6 +32,9 @@ STEPS = 3  # timed in each phase that is measured, after two whose memory is
 MEASURED = 6  # phases at most; those between two measured ones are taken from them
 LIKELY = 50  # steps that may be the heaviest of all
 SCORED = 24  # molecules of each kind that are predicted
+# Beside tensors, on a processor: tokens and tables, modules, what libraries keep for themselves. Of
+# twelve runs of two encoders half took 5 to 10 MB there (benchmarks/cost_model.py).
+ROOM = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class ExpectedCost:
         total: seconds of the whole run: validation, predictions and what is forgotten as well.
         memory: MB that tensors of the run take at its height on the model's device, beyond those
             that were there, and what is kept of frozen blocks; on a GPU, what
-            ``torch.cuda.max_memory_allocated`` rises by. A process on a processor grows by more,
-            as the C library keeps much of what was freed.
+            ``torch.cuda.max_memory_allocated`` rises by. On a processor, 8 MB for all else are
+            added; a process grows by more, as the C library keeps much of what was freed.
         device: that it was measured on.
     """
 
@@ -114,6 +117,8 @@ def expected_cost(
     train, valid, test = (len(task.part(p)) for p in ("train", "valid", "test"))
     lengths = pd.Series([phase.epochs or 0 for phase in phases])
     memory = rates["memory"]
+    room = 0 if gpu else ROOM
+    memory += room
     if not gpu:  # states and vectors that are kept stay with the processor
         states = rates["states"] * session.lengths.mean() * (train + valid)
         memory += states.clip(upper=session.prefix.budget)
@@ -134,7 +139,7 @@ def expected_cost(
     whole = float((training * lengths).sum() + filled)
     last = float(rates["score"].iloc[-1]) * (valid + test)
     total = whole + float((scoring * lengths).sum()) + also + last + once
-    height = max(float(memory.max()), around) / 2**20
+    height = max(float(memory.max()), around + room) / 2**20
     device = model.device
     del session, model
     free_memory(device)  # before the run that was asked about needs it
