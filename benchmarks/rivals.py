@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from contestants.work import ENCODERS, encoder_at
 
 from coursekit.runs import describe_environment
@@ -36,16 +37,22 @@ MARK = "RESULT "
 WORKS: dict[str, dict[str, tuple[str, str]]] = {
     "full fine-tuning, 3 epochs": {
         "coursekit": ("ours", "full"),
+        "coursekit, group_by_length": ("ours", "full_by_length"),
+        "coursekit, bf16": ("ours", "full_bf16"),
         "Trainer, defaults": ("trainer", "defaults"),
         "Trainer, best options": ("trainer", "best"),
+        "Trainer, best options, bf16": ("trainer", "best_bf16"),
         "plain PyTorch": ("textbook", "full"),
     },
     "embeddings": {
         "coursekit": ("ours", "embed"),
+        "coursekit, bf16": ("ours", "embed_bf16"),
         "sentence-transformers": ("sentence", "embed"),
+        "sentence-transformers, bf16": ("sentence", "embed_bf16"),
     },
     "progressive, six phases": {
         "coursekit": ("ours", "progressive"),
+        "coursekit, bf16": ("ours", "progressive_bf16"),
         "finetuning-scheduler": ("scheduler", "progressive"),
     },
 }
@@ -112,11 +119,12 @@ def keep(path: Path, results: dict[str, Any], share: float) -> None:
     write_json(
         path,
         {
-            "what": "seconds of the whole work: tokens, training, validation, test part; fp32",
+            "what": "seconds of the whole work: tokens, training, validation, test part",
             "share of the sample": share,
             "environment": {
                 **describe_environment("fp32"),
                 "cores": os.cpu_count(),
+                "bf16 products in hardware": torch.cpu.get_capabilities()["amx_bf16"],
                 "packages": {package: version(package) for package in PACKAGES},
             },
             "results": results,

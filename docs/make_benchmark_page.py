@@ -118,13 +118,18 @@ def rivals() -> str:
         head = ["", "seconds", "over ours (range)", "grown, MB", "peak, MB", "easy", "hard"]
         tables.append(f"**{title}**\n\n{table(head, rows)}")
     tables_of_all = "\n\n".join(tables)
+    has = rival["environment"]["bf16 products in hardware"]
+    hardware = (
+        f"This processor {'has' if has else 'lacks'} matrix products of its own in bf16 (AMX)."
+    )
     return f"""## Beside other ways to do the same work
 `benchmarks/rivals.py`: every contestant in a process of its own, in turn, {turns} times; the same
-molecules, weights, batch size, epochs and learning rate, fp32, two threads. Seconds of training,
-validation and the test part's predictions; memory as the process grew by in that time, and its
-height. AUROC is that of the first turn, on {rival["share of the sample"]:.0%} of the sample.
-Trainer's best options put molecules of like length into a batch. This kit does so only where it is
-asked to (`group_by_length`); here its batches are random, and packed.
+molecules, weights, batch size, epochs and learning rate, two threads; fp32 where a row does not say
+otherwise. Seconds of training, validation and the test part's predictions; memory as the process
+grew by in that time, and its height. AUROC is that of the first turn, on
+{rival["share of the sample"]:.0%} of the sample. Trainer's best options put molecules of like
+length into a batch. This kit's batches are random, and packed; where it is asked to, it does as
+Trainer does (`group_by_length`). {hardware}
 
 {tables_of_all}
 
@@ -338,7 +343,7 @@ Each script in `benchmarks/` prints what it measures and writes it to `benchmark
 Python {environment["python"]}, torch {environment["versions"]["torch"]}.
 
 **Nothing here was measured on a GPU**, as none was at hand: neither speed there nor memory, nor the
-share of its matmul peak, nor what mixed precision does to the scores.
+share of its matmul peak, nor what mixed precision does to the scores there.
 
 ## Does the result depend on the seed?
 `benchmarks/five_seeds.py`: each seed has its own split of the bundled sample and its own

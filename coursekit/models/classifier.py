@@ -198,7 +198,7 @@ class Classifier(nn.Module):
         return ids.to(self.device, non_blocking=True), mask.to(self.device, non_blocking=True)
 
     def embed(self, smiles: Sequence[str], batch_size: int = 128) -> np.ndarray:
-        """Pooled vectors of molecules, without training anything.
+        """Pooled vectors of molecules, without training anything; under ``torch.autocast`` in half.
 
         Args:
             smiles: N SMILES.

@@ -51,8 +51,8 @@ class FinetuneStrategy:
         clip: largest norm of the gradient.
         patience: end a run's last phase after so many validations without improvement.
         monitor: the validation number that decides on the best epoch and on patience.
-        precision: ``"auto"`` takes bf16 where the device really has it, fp16 with a scaler on
-            other GPUs, and fp32 on a CPU.
+        precision: ``"auto"`` takes bf16 where a GPU really has it, fp16 with a scaler on other
+            GPUs, and fp32 on a CPU, where ``"bf16"`` pays if ``coursekit doctor`` finds it there.
         class_weight: how many negatives one binder counts for in training; ``"balanced"`` lets
             all binders together count as much as all negatives.
         label_smoothing: share of each label that is divided evenly between both classes.
