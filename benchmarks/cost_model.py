@@ -1,6 +1,6 @@
 """Is a run's cost foretold? Expected against measured seconds and memory, strategy by strategy.
 
-    python benchmarks/cost_model.py [--share 0.3] [--repeats 3]
+    python benchmarks/cost_model.py [--share 0.3] [--repeats 3] [--only "full; coursekit-mini"]
 
 Each strategy is foretold and then run, in a process of its own and several times, on a share of
 the bundled sample, with the bundled encoder and one of another size. It runs a second time for its
@@ -126,14 +126,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=0.3)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="rows whose names hold this; others stay")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(MARK + json.dumps(one(*arguments.one, arguments.share)), flush=True)
         return
-    results: dict[str, Any] = {}
+    path = HERE / "results" / "cost_model.json"
+    results = json.loads(path.read_text())["results"] if arguments.only and path.exists() else {}
     for encoder in ENCODERS:
-        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in EPOCHS}
+        turns: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in EPOCHS if arguments.only in f"{name}; {encoder}"
+        }
         for _ in range(arguments.repeats):
             for name, found in turns.items():
                 found.append(started(name, encoder, arguments.share))
@@ -146,11 +150,10 @@ def main() -> None:
             results[f"{name}; {encoder}"] = {"median": middle, "measured over expected": ratios}
             print(name, encoder, middle, ratios, flush=True)
     write_json(
-        HERE / "results" / "cost_model.json",
+        path,
         {
             "what": "seconds, and MB that the process grew by, freed memory given back at once",
             "share of the sample": arguments.share,
-            "repeats": arguments.repeats,
             "environment": {**describe_environment("fp32"), "cores": os.cpu_count()},
             "results": results,
         },

@@ -40,13 +40,15 @@ def dropout(x: torch.Tensor, share: float) -> torch.Tensor:
     if x.device.type != "cpu" or x.numel() < FEWEST or not 0 < level < STEPS:
         return nn.functional.dropout(x, share)
     begin = int(torch.empty((), dtype=torch.int64).random_())
-    draws = np.random.SFC64(begin).random_raw(-(-x.numel() // 4)).view(np.int16)
-    kept = torch.from_numpy(draws)[: x.numel()].ge_(level - STEPS // 2).view(x.shape)
+    draws = np.random.SFC64(begin).random_raw(-(-x.numel() // 4)).view(np.int16)[: x.numel()]
+    kept = torch.empty(x.shape, dtype=torch.int8)
+    written = kept.numpy().view(np.bool_).reshape(-1)
+    np.greater_equal(draws, np.int16(level - STEPS // 2), out=written)
     return _Dropped.apply(x, kept, STEPS / (STEPS - level))  # type: ignore[no-any-return]
 
 
 class _Dropped(torch.autograd.Function):
-    """A tensor times what is kept of it (int16, 0 or 1) times a number.
+    """A tensor times what is kept of it (int8, 0 or 1) times a number.
 
     Comparing and converting take longer than the rest where torch goes by way of its bool.
     """
