@@ -241,6 +241,7 @@ def costs() -> str:
 libraries loaded, where the C library gives back what is freed; in MB the last column has both,
 measured and foretold: tensors, counted, and 8 MB for all else. By itself the C library keeps much
 of what is freed; the process grew by {min(kept):.1f} to {max(kept):.1f} times what was foretold.
+{costed.get("remark", "")}
 
 {table(head, rows)}
 
