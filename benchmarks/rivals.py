@@ -122,7 +122,7 @@ def keep(path: Path, results: dict[str, Any], share: float) -> None:
             "what": "seconds of the whole work: tokens, training, validation, test part",
             "share of the sample": share,
             "environment": {
-                **describe_environment("fp32"),
+                **describe_environment(),
                 "cores": os.cpu_count(),
                 "bf16 products in hardware": torch.cpu.get_capabilities()["amx_bf16"],
                 "packages": {package: version(package) for package in PACKAGES},

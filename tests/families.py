@@ -134,6 +134,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "modernbert": modernbert,
     "deberta-v2": deberta_v2,
 }
+PACKED = [family for family in FAMILIES if family != "deberta-v2"]
 
 
 def small_encoder(family: str, seed: int = 0) -> PreTrainedModel:

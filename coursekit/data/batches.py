@@ -13,7 +13,7 @@ sets ``group_by_length``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -197,21 +197,21 @@ def groups_of_like_length(lengths: np.ndarray, overhead: int) -> list[np.ndarray
 
 
 def pad(
-    tokens: Sequence[np.ndarray], pad_id: int, width: Callable[[int], int] = int
+    tokens: Sequence[np.ndarray], pad_id: int, width: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad to the longest of the batch and no further.
+    """Pad to the longest of the batch, and no further if not told to.
 
     Args:
         tokens: token ids of B molecules.
         pad_id: stands behind the shorter ones.
-        width: gives T for the longest's tokens, where it shall be more.
+        width: tokens that T is at least.
 
     Returns:
         Token ids (B, T) and attention mask (B, T), both int64.
     """
     import torch
 
-    shape = len(tokens), width(max(len(ids) for ids in tokens))
+    shape = len(tokens), max(width, *(len(ids) for ids in tokens))
     ids = np.full(shape, pad_id, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.int64)
     for row, molecule in enumerate(tokens):

@@ -188,13 +188,9 @@ class Classifier(nn.Module):
         Args:
             tokens: token ids of B molecules.
         """
-        most = getattr(self.encoder.config, "max_position_embeddings", None)
-
-        def width(longest: int) -> int:
-            wide = even(longest, EVEN_WIDTH, self.device)
-            return longest if most is not None and wide > most else wide
-
-        ids, mask = pad(tokens, self.tokenizer.pad_token_id, width)
+        width = even(max(len(ids) for ids in tokens), EVEN_WIDTH, self.device)
+        most = getattr(self.encoder.config, "max_position_embeddings", None) or width
+        ids, mask = pad(tokens, self.tokenizer.pad_token_id, width if width <= most else 0)
         return ids.to(self.device, non_blocking=True), mask.to(self.device, non_blocking=True)
 
     def embed(self, smiles: Sequence[str], batch_size: int = 128) -> np.ndarray:

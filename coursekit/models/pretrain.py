@@ -108,6 +108,8 @@ def pretrain(
     """
     import torch
 
+    from coursekit.models.precision import has_bf16
+
     folder = Path(folder)
     corpora = _read_all(files, settings)
     heldout = {s for corpus in corpora for s in corpus.heldout}
@@ -150,7 +152,7 @@ def pretrain(
                 len(tokenizer),
                 (settings.seed + 1) * 7_919_993 + step,
             )
-            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and _has_bf16()):
+            with torch.autocast(device, torch.bfloat16, enabled=has_bf16(torch.device(device))):
                 loss = model(
                     input_ids=corrupted.to(device, non_blocking=True),
                     attention_mask=mask.to(device, non_blocking=True),
@@ -268,9 +270,3 @@ def _warm_cosine(step: int, total: int, warmup: float) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-def _has_bf16() -> bool:
-    import torch
-
-    return torch.cuda.is_bf16_supported(including_emulation=False)

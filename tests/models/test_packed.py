@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, small_classifier
+from families import FAMILIES, PACKED, small_classifier
 
 from coursekit.data.batches import encode, groups_of_like_length, pad
 from coursekit.errors import EncoderError
@@ -18,7 +18,6 @@ from coursekit.models.partway import Start, noting
 
 # ModernBERT's local attention sees 16 tokens there; many are longer, some much shorter than others.
 SMILES = [f"{'C' * (1 + 5 * i % 41)}{'N' * (i % 3)}c1ccccc1" for i in range(12)]
-PACKED = [family for family in FAMILIES if family != "deberta-v2"]
 
 
 def groups_of(model: Classifier, overhead: int = 5) -> tuple[list[Group], np.ndarray]:
