@@ -37,7 +37,8 @@ class _Group(click.Group):
                 raise
             raise click.ClickException(_sentence(error)) from error
         except KeyboardInterrupt:
-            click.echo(f"\n{CARRY_ON}", err=True)
+            if first_process():
+                click.echo(f"\n{CARRY_ON}", err=True)
             sys.exit(130)
 
 

@@ -55,9 +55,9 @@ ENTRIES = [
         "low rank; the layer itself stays frozen (Hu et al. 2021, arXiv 2106.09685; library peft). "
         "Few weights train, which saves the optimizer's memory, but the whole network still runs "
         "forward and backward. `blocks=n` adapts the last blocks only, and then the rest is cached.",
-        "When many tasks share one encoder, as an adapter is small to keep and to send; when weights "
-        "must not move far from pretraining; with large encoders on a small GPU. It wants a higher "
-        "learning rate than full fine-tuning.",
+        "When weights must not move far from pretraining; with large encoders on a small GPU, where "
+        "the optimizer's memory counts. It wants a higher learning rate than full fine-tuning. "
+        "Adapters alone are neither written nor read here: a checkpoint holds the whole model.",
     ),
     Entry(
         ck.FullFinetune(lr=1e-3),

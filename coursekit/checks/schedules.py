@@ -16,6 +16,7 @@ from coursekit.training.schedule_file import read_schedule
 from coursekit.training.schedule_format import Entry, check_schedule
 from coursekit.training.schedule_match import match
 
+PREFIX = "model"  # of the bundled encoder's family in transformers
 MAX_SCHEDULE = 4_000
 MAX_PATTERN = 120
 # A repeated repetition, (a+)+, can take longer than the universe has. Without such, and
@@ -64,7 +65,10 @@ def opened_by(
     Raises:
         Wrong: an entry matches nothing, or what another has.
     """
-    model: Any = SimpleNamespace(name="the model", groups=groups, named_parameters=tuple)
+    family = SimpleNamespace(base_model_prefix=PREFIX)
+    model: Any = SimpleNamespace(
+        name="the model", groups=groups, named_parameters=tuple, encoder=family
+    )
     try:
         phases = match([entry.params for entry in entries], model)
     except TrainingError as error:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from coursekit.models.generators import generators
+
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
 
@@ -209,11 +211,12 @@ def is_still(model: Classifier, depth: int) -> bool:
     devices = [device] if device.type == "cuda" else []
     whole = depth == len(model.blocks)
     with torch.random.fork_rng(devices=devices), torch.inference_mode():
-        before = _random_state(device)
+        before = generators(device)
         with noting(model, () if whole else (depth,), whole) as found:
             output = model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
             training = output if whole else found[depth]
-            drew = not torch.equal(before, _random_state(device))
+            now = generators(device)
+            drew = any(not torch.equal(before[kind], now[kind]) for kind in now)
             try:
                 model.eval()
                 output = model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -222,10 +225,3 @@ def is_still(model: Classifier, depth: int) -> bool:
                 for module, mode in was_training:
                     module.training = mode
     return not drew and torch.allclose(training, still)
-
-
-def _random_state(device: torch.device) -> torch.Tensor:
-    cpu = torch.get_rng_state()
-    if device.type != "cuda":
-        return cpu
-    return torch.cat([cpu, torch.cuda.get_rng_state(device)])

@@ -310,7 +310,7 @@ def unknowns(
         )
     sentences.append(
         "Other numbers of steps, other learning rates and penalties against forgetting are not "
-        "among the candidates."
+        "among the candidates. Nor are schedules and contrastive learning."
     )
     return sentences
 

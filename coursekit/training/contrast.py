@@ -129,10 +129,13 @@ class Contrast:
         size = self.session.strategy.batch_size
         return stratified_batches(self.kinds, size, self.settings.binders, rng)
 
-    def total(self, rows: np.ndarray) -> torch.Tensor:
-        """The loss of these training molecules, times their number; a scalar with a graph."""
-        vectors = self._project(self.session.tokens, rows)
-        return self._loss(vectors, self.kinds[rows]) * len(rows)
+    def vectors(self, rows: np.ndarray) -> torch.Tensor:
+        """Projections of these training molecules, of length one (B, D)."""
+        return self._project(self.session.tokens, rows)
+
+    def loss(self, vectors: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        """What ``supervised_contrast`` makes of the vectors (B, D) of these training molecules."""
+        return self._loss(vectors, self.kinds[rows])
 
     def validation_scores(self) -> dict[str, float]:
         """``contrastive_loss`` of the valid part, without dropout, always in the same batches."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
     from coursekit.training.strategy import FinetuneStrategy
 
-STEPS = 3  # timed in each phase that is measured, after two whose memory is
+STEPS = 3  # timed in each phase that is measured, again and again, after two whose memory is
+LEAST_SECONDS = 0.3  # for so long: one slow moment is not to stand for an epoch
 MEASURED = 6  # phases at most; those between two measured ones are taken from them
 LIKELY = 50  # steps that may be the heaviest of all
 SCORED = 24  # molecules of each kind that are predicted
@@ -240,18 +241,19 @@ def _phase(session: Session, number: int, heavy: int, alive: Alive) -> dict[str,
             at.best = None  # so that its weights are kept, while there are those from before
             session.end_epoch()
         model.embed_tokens(session.tokens)  # as of a part that is predicted at the end
-    seen, began = 0, _now(model)
-    for window in windows or [first]:
-        at.step += 1
-        step(session, window)
-        seen += sum(len(rows) for rows in window)
-    stepped = (_now(model) - began) / seen
+    seen, took, began = 0, 0.0, _now(model)
+    while took < LEAST_SECONDS:
+        for window in windows or [first]:
+            at.step += 1
+            step(session, window)
+            seen += sum(len(rows) for rows in window)
+        took = _now(model) - began
     valid = session.parts["valid"]
     session.predict(valid)  # once before, as what is frozen below is computed only once
     began = _now(model)
     session.predict(valid)
     return {
-        "step": stepped,
+        "step": took / seen,
         "score": (_now(model) - began) / len(valid),
         "fill": session.below.seconds / len(session.lengths),
         "memory": float(alive.most),

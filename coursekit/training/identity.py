@@ -62,10 +62,11 @@ def identity_of(
 
 
 def _transition(phase: Phase) -> dict[str, Any]:
-    """The transition as plain data; the names that entries matched follow from the encoder."""
+    """The transition as plain data, without what follows from the encoder and the settings."""
     if phase.transition is None:
         return {}
-    return {"transition": {k: v for k, v in asdict(phase.transition).items() if k != "matched"}}
+    follows = ("matched", "left_closed")
+    return {"transition": {k: v for k, v in asdict(phase.transition).items() if k not in follows}}
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -194,7 +194,7 @@ class Plan:
         if len(entries):
             shown = entries.astype(str)
             shown["names"] = [
-                "itself" if names == (entry,) else " … ".join(dict.fromkeys((names[0], names[-1])))
+                _matched(entry, names)
                 for entry, names in zip(entries["entry"], entries["names"], strict=True)
             ]
             tables.append(("what the entries of the schedule match", shown))
@@ -243,6 +243,12 @@ class Plan:
             )
         shown = pd.DataFrame(rows)
         return shown if any(shown["patience"]) else shown.drop(columns="patience")
+
+
+def _matched(entry: str, names: tuple[str, ...]) -> str:
+    if not names:
+        return "passed over: not in this model"
+    return "itself" if names == (entry,) else " … ".join(dict.fromkeys((names[0], names[-1])))
 
 
 def _span(first: int, last: int) -> str:

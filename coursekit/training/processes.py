@@ -69,8 +69,8 @@ class Processes:
         return [rows for rows in parts if len(rows)]
 
     def sum_gradients(
-        self, model: Classifier, losses: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+        self, model: Classifier, losses: Mapping[str, torch.Tensor], fact: bool = False
+    ) -> tuple[dict[str, torch.Tensor], bool]:
         """Add up the gradients of all processes, in place.
 
         A parameter that has a gradient in none of them goes without one, as it would in a single
@@ -79,14 +79,15 @@ class Processes:
         Args:
             model: after the backward passes of this process's share.
             losses: the share's part of the loss, and of others by name; scalars.
+            fact: goes along, so that it costs no message of its own; see ``any``.
 
         Returns:
-            The losses of the whole step.
+            The losses of the whole step, and whether the fact holds in at least one process.
         """
         if self.size == 1:
-            return dict(losses)
+            return dict(losses), fact
         parameters = [p for p in model.parameters() if p.requires_grad]
-        used = self._any_of_each([p.grad is not None for p in parameters])
+        *used, holds = self._any_of_each([*(p.grad is not None for p in parameters), fact])
         moved = [p for p, somewhere in zip(parameters, used, strict=True) if somewhere]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in moved]
         flat = torch.cat(
@@ -97,7 +98,7 @@ class Processes:
         totals, *sums = flat.split([len(losses), *(p.numel() for p in moved)])
         for parameter, summed in zip(moved, sums, strict=True):
             parameter.grad = summed.view_as(parameter).to(parameter.dtype)
-        return dict(zip(losses, totals, strict=True))
+        return dict(zip(losses, totals, strict=True)), holds
 
     # ------------------------------------------------------------------ agree
 

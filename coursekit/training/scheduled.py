@@ -20,7 +20,7 @@ from coursekit.training.schedule_format import (
     check_schedule,
     check_scheduler,
 )
-from coursekit.training.schedule_match import cut, match
+from coursekit.training.schedule_match import cut, match, warn_of_passed_over
 from coursekit.training.strategy import FinetuneStrategy, whole_from
 from coursekit.training.transition import NewScheduler, Transition
 from coursekit.training.validation import LOWER_IS_BETTER
@@ -152,6 +152,7 @@ class ScheduledFinetune(FinetuneStrategy):
         # The run is as long as the phases from 1 on, where the last has an end, whatever the depth.
         least = max((end or 0 for end in ends[1:]), default=0) if ends[-1] is not None else 0
         last = self._last(len(entries))
+        warn_of_passed_over(matched[: last + 1], model)
         patience = None if self.epoch_transitions_only else self.patience
         rates: dict[str, float] = {}
         phases = []
@@ -167,6 +168,7 @@ class ScheduledFinetune(FinetuneStrategy):
                 optimizer=entry.new_optimizer,
                 apply_lambdas=self.apply_lambdas_new_pgs,
                 matched=matched[number],
+                left_closed=tuple(range(last + 1, len(entries))) if number == last else (),
             )
             name = f"open {spans(opened, list(groups))}"
             phases.append(Phase(dict(rates), None, patience, name, transition))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,6 +19,7 @@ from coursekit.models.precision import choose_precision
 from coursekit.runs import INTERRUPTED
 from coursekit.training import stage
 from coursekit.training import state as states
+from coursekit.training.adapters import unmerge_adapters
 from coursekit.training.contrast import Contrast
 from coursekit.training.ema import MovingAverage, apply_ema
 from coursekit.training.identity import identity_of
@@ -90,6 +92,8 @@ class Session:
         self.seed, self.folder = seed, folder
         self.tracking = Tracking(tracker if self.processes.first else None, self.note)
         self.precision = choose_precision(strategy.precision, model.device)
+        if model.adapted is not None:
+            unmerge_adapters(model)  # a layer that is merged passes its adapter by
         strategy.prepare(model)
         self.processes.begin(model, self.identity)
         self.groups = strategy.parameter_groups(model)
@@ -322,11 +326,18 @@ class Session:
             self.save()
 
     def save(self) -> None:
-        """Save the state; a disk that does not take it stops the saving, not the training."""
+        """Save the state; a disk that does not take it stops the saving, not the training.
+
+        Raises:
+            TrainingError: if a loss or a weight is not a number: the state before stays the newest.
+        """
         self._saved = time.monotonic()
         if self.folder is None:
             return
         self.journal.flush()
+        spoiled = states.spoiled(self.model, self.optimizer)
+        if spoiled is not None:
+            self.give_up(f"{spoiled} has a value that is not finite", asdict(self.at))
         try:
             states.save(self.folder, self)
         except OSError as error:

@@ -33,24 +33,35 @@ def is_better(session: Session, value: float) -> bool:
 
 def is_over(session: Session) -> bool:
     """Whether the phase ends before the coming epoch: patience, its last epoch, or the run's."""
+    why = _why_it_ends(session)
+    if why is None:
+        return False
+    at = session.at
+    at.notes.append(f"phase {at.phase} ended {why}")
+    closed = transition_of(session.phase).left_closed
+    if closed:
+        which = f"phase {closed[0]}" if len(closed) == 1 else f"phases {closed[0]} to {closed[-1]}"
+        at.notes.append(f"max_depth left {which} closed")
+    return True
+
+
+def _why_it_ends(session: Session) -> str | None:
+    """Why the phase ends before the coming epoch, or None where it goes on."""
     plan, phase, at = session.plan, session.phase, session.at
     if at.windows:
-        return False
+        return None
+    after = f"after epoch {at.epoch - 1}"
     if at.epoch >= plan.epochs:
-        return True
+        return f"with the run, {after}"
     if not at.phase_epoch:
-        return False
+        return None
     if phase.patience is not None and at.waits >= phase.patience:
-        at.notes.append(
-            f"phase {at.phase} ended by patience after epoch {at.epoch - 1}: no better "
-            f"{session.strategy.monitor} in {phase.patience} validations"
-        )
-        return True
+        monitor = session.strategy.monitor
+        return f"by patience {after}: no better {monitor} in {phase.patience} validations"
     until = transition_of(phase).until_epoch
     if until is not None and at.epoch >= until and at.phase + 1 < len(plan.phases):
-        at.notes.append(f"phase {at.phase} ended by its schedule after epoch {at.epoch - 1}")
-        return True
-    return False
+        return f"by its schedule {after}"
+    return None
 
 
 def begin(session: Session, rates: LearningRates) -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import torch
 
 from coursekit.errors import TrainingError
+from coursekit.models.generators import generators, set_generators
 from coursekit.storage import load_state, save_state, states
 from coursekit.training.identity import differences
 from coursekit.training.optimizer import load_moments, moments_of
@@ -54,23 +55,24 @@ def save(folder: Path, session: Session) -> None:
     Raises:
         OSError: if it cannot be written; in all processes.
     """
-    generators = session.processes.gather(_generators(session.model))
-    session.processes.once(lambda: _write(folder, session, generators))
+    drawn = session.processes.gather(generators(session.model.device))
+    session.processes.once(lambda: _write(folder, session, drawn))
 
 
-def _generators(model: Classifier) -> dict[str, torch.Tensor]:
-    """The states of the random generators that this process draws dropout from."""
-    found = {"cpu": torch.get_rng_state()}
-    if model.device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(model.device)
-    return found
+def spoiled(model: Classifier, optimizer: torch.optim.Optimizer) -> str | None:
+    """The name of a trained weight or of a moment that has an infinity or a NaN, or None."""
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    for name, value in (trained | moments_of(model, optimizer)).items():
+        if not math.isfinite(value.sum(dtype=torch.float64)):
+            return name
+    return None
 
 
-def _write(folder: Path, session: Session, generators: list[dict[str, torch.Tensor]]) -> None:
+def _write(folder: Path, session: Session, drawn: list[dict[str, torch.Tensor]]) -> None:
     model, optimizer = session.model, session.optimizer
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in session.best_weights.items()}
-    for rank, states_ in enumerate(generators):
+    for rank, states_ in enumerate(drawn):
         tensors |= {f"rng.{rank}.{kind}": value for kind, value in states_.items()}
     tensors |= {f"optimizer.{k}": v for k, v in moments_of(model, optimizer).items()}
     tensors |= {f"best_moments.{k}": v for k, v in session.best_moments.items()}
@@ -174,19 +176,16 @@ def put_aside(folder: Path) -> bool:
 
 def _restore_generators(session: Session, tensors: dict[str, torch.Tensor], saved: int) -> None:
     """Go on drawing where this process stopped; one that was not there begins with a seed."""
-    own, model = session.processes, session.model
+    own = session.processes
     if own.size != saved:
         session.note(
             f"saved by {saved} process{'es' * (saved > 1)} and gone on with by {own.size}: dropout "
             "is drawn otherwise from here on"
         )
-    generators = _below(f"rng.{own.rank}.", tensors)
-    if "cpu" in generators:
-        torch.set_rng_state(generators["cpu"])
-    else:
+    drawn = _below(f"rng.{own.rank}.", tensors)
+    if not drawn:
         torch.manual_seed(own.seed(session.seed + session.at.step))
-    if "cuda" in generators and model.device.type == "cuda":
-        torch.cuda.set_rng_state(generators["cuda"], model.device)
+    set_generators(session.model.device, drawn)
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -68,7 +68,10 @@ class Transition:
         optimizer: begin with this optimizer in place of the one before.
         apply_lambdas: under LambdaLR, multiply the new groups' learning rate by the factor of
             the moment at once, and not only from the next epoch on.
-        matched: parameter names found for each entry of the schedule, for the plan to show.
+        matched: parameter names found for each entry of the schedule, for the plan to show; none
+            for an entry that was passed over.
+        left_closed: of the last phase, the numbers of those of the schedule that ``max_depth``
+            keeps from following it, for the run's notes.
     """
 
     until_epoch: int | None = None
@@ -78,6 +81,7 @@ class Transition:
     optimizer: NewOptimizer | None = None
     apply_lambdas: bool = False
     matched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_closed: tuple[int, ...] = ()
 
 
 def transition_of(phase: Phase) -> Transition:

@@ -11,7 +11,7 @@ from families import FAMILIES
 from torch import nn
 
 from coursekit.errors import TrainingError
-from coursekit.training import LoRAFinetune, PartialFinetune
+from coursekit.training import FullFinetune, LoRAFinetune, PartialFinetune
 from coursekit.training.adapters import GROUP, merge_adapters, targets, unmerge_adapters
 
 SMILES = ["CCO", "c1ccccc1C(=O)N", "CCCCCCN", "CC(C)Cl"]
@@ -68,6 +68,28 @@ def test_a_merged_pair_is_alpha_over_rank_times_their_product(task, make_model):
     expected = layer.base_layer.weight + 6.0 / 2 * b @ a
     merge_adapters(model)
     torch.testing.assert_close(layer.base_layer.weight, expected)
+
+
+@pytest.mark.parametrize("strategy", [LoRAFinetune(rank=2, lr=1e-2, batch_size=8), FullFinetune()])
+def test_merged_adapters_are_taken_out_to_train_on(strategy, task, make_model, weights, moved):
+    model = make_model()
+    LoRAFinetune(rank=2, lr=1e-2, batch_size=8).fit(model, task, epochs=1)
+    merge_adapters(model)
+    before = weights(model)
+    strategy.fit(model, task, epochs=1)
+    assert {GROUP, "head"} <= moved(model, before, weights(model))
+    assert not any(layer.merged for layer in model.encoder.modules() if hasattr(layer, "lora_A"))
+
+
+def test_a_finished_run_of_merged_adapters_is_given_back(
+    task, make_model, tmp_path, assert_same_bits
+):
+    model, strategy = make_model(), LoRAFinetune(rank=2, lr=1e-2, batch_size=8)
+    run = strategy.fit(model, task, epochs=2, checkpoint_dir=tmp_path)
+    adapted = model.predict(SMILES)
+    merge_adapters(model)
+    assert_same_bits(strategy.fit(model, task, epochs=2, checkpoint_dir=tmp_path), run)
+    np.testing.assert_array_equal(model.predict(SMILES), adapted)
 
 
 def test_only_the_upper_blocks(make_model):

@@ -134,6 +134,7 @@ def of_the_library() -> BindingTask:
 def test_what_was_not_measured_is_said(make_model) -> None:
     near = said(of_size(288), CLOSE)
     assert "simulated counts" in near
+    assert "Nor are schedules and contrastive learning" in near
     for other in ("were ever measured", "pooling", "was not measured", "is not known"):
         assert other not in near
     assert "60 training molecules are fewer than were ever measured" in said(of_size(60), CLOSE)

@@ -93,8 +93,8 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     ),
     # ------------------------------------------------------------ params and the model
     "matches nothing": (
-        {0: {"params": ["classifier.*"]}},
-        ["phase 0: 'classifier.*' matches no parameter and no group of bert", "block.2"],
+        {0: {"params": ["projector.*"]}},
+        ["phase 0: 'projector.*' matches no parameter and no group of bert", "block.2"],
     ),
     "misspelled name": (
         {0: {"params": ["head.1.wieght"]}},

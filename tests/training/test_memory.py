@@ -14,7 +14,8 @@ from tiny import EPOCHS, STRATEGIES
 
 from coursekit.errors import TrainingError
 from coursekit.models.memory import is_out_of_memory
-from coursekit.training import FullFinetune
+from coursekit.training import ContrastiveFinetune, FullFinetune
+from coursekit.training.contrast import Contrast
 from coursekit.training.retention import Retention
 from coursekit.training.session import Session
 from coursekit.training.step import gradients
@@ -30,9 +31,6 @@ ERRORS = {
     "numpy": MemoryError,
 }
 
-# A contrastive loss compares the molecules that go through at once: with fewer it is another one.
-SEPARABLE = {name: s for name, s in STRATEGIES.items() if name != "contrastive"}
-
 
 @pytest.fixture
 def holds(monkeypatch):
@@ -40,18 +38,24 @@ def holds(monkeypatch):
 
     def limit(most: int, kind: str = "gpu", from_step: int = 0, in_backward: bool = False):
         tried: list[int] = []
-        logits = Session.logits
 
-        def short(self, rows):
-            tried.append(len(rows))
-            found = logits(self, rows)
-            if len(rows) > most and self.at.step >= from_step:
-                if not in_backward:
-                    raise ERRORS[kind]()
-                found.register_hook(lambda _: (_ for _ in ()).throw(ERRORS[kind]()))
-            return found
+        def shorten(owner, method):
+            whole = getattr(owner, method)
 
-        monkeypatch.setattr(Session, "logits", short)
+            def short(self, rows):
+                tried.append(len(rows))
+                found = whole(self, rows)
+                at = self.at if owner is Session else self.session.at
+                if len(rows) > most and at.step >= from_step and found.requires_grad:
+                    if not in_backward:
+                        raise ERRORS[kind]()
+                    found.register_hook(lambda _: (_ for _ in ()).throw(ERRORS[kind]()))
+                return found
+
+            monkeypatch.setattr(owner, method, short)
+
+        shorten(Session, "logits")
+        shorten(Contrast, "vectors")
         return tried
 
     return limit
@@ -74,8 +78,12 @@ def model_without_dropout(make_model):
 
 @pytest.mark.parametrize(
     ("strategy", "in_backward"),
-    [*((strategy, False) for strategy in SEPARABLE.values()), (STRATEGIES["full"], True)],
-    ids=[*SEPARABLE, "full, in the backward pass"],
+    [
+        *((strategy, False) for strategy in STRATEGIES.values()),
+        (STRATEGIES["full"], True),
+        (STRATEGIES["contrastive"], True),
+    ],
+    ids=[*STRATEGIES, "full, in the backward pass", "contrastive, in the backward pass"],
 )
 def test_the_result_is_that_of_enough_memory(
     strategy, in_backward, task, model_without_dropout, weights, holds, capsys
@@ -86,14 +94,18 @@ def test_the_result_is_that_of_enough_memory(
     whole = strategy.fit(one, task, epochs=EPOCHS)
     tried = holds(3, in_backward=in_backward)
     run = strategy.fit(other, task, epochs=EPOCHS)
-    assert tried[:3] == [8, 4, 2]
-    assert max(tried[3:]) == 2  # found once, kept for the rest of the run
+    found = tried.index(2)
+    # Contrastive batches are of 7 and 8; what has no graph for now is taken to fit.
+    assert tried[:found] == ([7, 4, 3, 4] if isinstance(strategy, ContrastiveFinetune) else [8, 4])
+    assert max(tried[found:]) == 2  # found once, kept for the rest of the run
     assert whole.cost["steps"] == run.cost["steps"]
     columns = ["loss", "auroc_easy", "auroc_hard"]
     np.testing.assert_allclose(run.history[columns], whole.history[columns], atol=2e-5)
     np.testing.assert_allclose(run.predictions["score"], whole.predictions["score"], atol=2e-5)
+    # Adam makes steps of the learning rate out of gradients that are little but rounding.
+    most = 5e-4 if isinstance(strategy, ContrastiveFinetune) else 1e-4
     for (name, a), b in zip(weights(one).items(), weights(other).values(), strict=True):
-        assert torch.allclose(a, b, atol=1e-4, rtol=0), name
+        assert torch.allclose(a, b, atol=most, rtol=0), name
     assert [note for note in run.notes if "out of memory" in note] == [
         f"out of memory in step 1: from there on at most {fits} molecules go through the model at "
         "once; a step still learns from as many as before"
@@ -103,9 +115,36 @@ def test_the_result_is_that_of_enough_memory(
     assert "Tried to allocate" not in str(run.record())
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_contrastive_gradients_in_pieces_are_those_of_the_whole_batch(precision, task, make_model):
+    """With dropout: what a piece draws without a graph it draws again with one."""
+    strategy = replace(STRATEGIES["contrastive"], precision=precision)
+    found = Session(strategy, make_model(pooling="mean"), task, EPOCHS, 0, None, None)
+    found.open_phase()
+    (rows,) = found.windows(0)[0]
+    trained = [p for p in found.model.parameters() if p.requires_grad]
+    found_gradients = []
+    real = found.contrast.vectors
+    for fits in (3, None):
+        torch.manual_seed(0)
+        found.at.fits = fits
+        if fits is None:  # as one batch, but with what pieces have drawn
+
+            def in_pieces(rows):
+                return torch.cat([real(rows[i : i + 3]) for i in range(0, len(rows), 3)])
+
+            found.contrast.vectors = in_pieces
+        gradients(found, [rows], len(rows))
+        found_gradients.append([p.grad.clone() for p in trained if p.grad is not None])
+        found.optimizer.zero_grad()
+    assert len(found_gradients[0]) == len(found_gradients[1]) > 30
+    for a, b in zip(*found_gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+
+
 @pytest.mark.parametrize(
     ("strategy", "kind"),
-    [*((s, "gpu") for s in SEPARABLE.values()), *((STRATEGIES["full"], k) for k in ERRORS)],
+    [*((s, "gpu") for s in STRATEGIES.values()), *((STRATEGIES["full"], k) for k in ERRORS)],
 )
 def test_with_dropout_it_is_the_run_with_smaller_passes(
     strategy, kind, task, make_model, assert_same_bits, holds, monkeypatch
@@ -113,9 +152,11 @@ def test_with_dropout_it_is_the_run_with_smaller_passes(
     """The failed pass has drawn random numbers; the step begins again with those before it."""
     with monkeypatch.context() as patch:
         # By hand: whole batches up to step 5, passes of two from there on.
-        logits, windows = Session.logits, Session.windows
+        logits, windows, rates = Session.logits, Session.windows, Session.set_learning_rates
 
         def cut(self, epoch):
+            if self.contrast is not None:  # its batches stay whole, and are told what fits
+                return windows(self, epoch)
             first = epoch * len(windows(self, epoch))
             return [
                 [r[i : i + 2] for r in w for i in range(0, len(r), 2)] if first + n >= 5 else w
@@ -125,7 +166,12 @@ def test_with_dropout_it_is_the_run_with_smaller_passes(
         def cut_too(self, step, *given):
             return replay(self, step, *given[:-1], 2 if step >= 5 else None)
 
+        def tell(self, through_epoch):
+            self.at.fits = 2 if self.contrast is not None and self.at.step >= 5 else None
+            return rates(self, through_epoch)
+
         replay = Retention.replay
+        patch.setattr(Session, "set_learning_rates", tell)
         patch.setattr(Session, "windows", cut)
         patch.setattr(Retention, "replay", cut_too)
         by_hand = strategy.fit(make_model(), task, epochs=EPOCHS)

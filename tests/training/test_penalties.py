@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import EPOCHS, PRETRAINING, STRATEGIES
+from tiny import EPOCHS, PENALTIES, PRETRAINING, STRATEGIES
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from coursekit.data.batches import pad
@@ -24,6 +24,7 @@ from coursekit.training import (
     LoRAFinetune,
     ProgressiveUnfreeze,
     Replay,
+    ScheduledFinetune,
     rebuild,
 )
 from coursekit.training.anchors import Anchors
@@ -198,6 +199,27 @@ def test_what_is_held_ends_nearer_and_anchors_never_move(
     assert 0 < anchors.value(models["held"]) < 0.7 * anchors.value(models["free"])
     assert set(anchors.start) == set(encoder_names(models["held"]))
     assert all(torch.equal(value, before[n]) for n, value in anchors.start.items())
+
+
+def test_anchors_stay_where_the_best_weights_come_back(task, make_model, weights, monkeypatch):
+    """The average too is of the weights, not of where they are held."""
+    kept, begun = [], Session.open_phase
+    monkeypatch.setattr(
+        Session, "open_phase", lambda self: (kept.append(self.retention), begun(self))[1]
+    )
+    model = make_model()
+    before = weights(model)
+    strategy = ScheduledFinetune(
+        {0: {"params": ["block.2", "head"]}, 1: {"params": ["block.1"]}},
+        batch_size=8, lr=0.05, patience=1, ema=0.5, penalties=PENALTIES,
+    )  # fmt: skip
+    run = strategy.fit(model, task, epochs=8, seed=3)
+    assert sum("began with the weights of epoch" in note for note in run.notes) == 1
+    (retention,) = set(kept)
+    held = retention.anchors.start
+    assert set(held) == set(model.groups["block.1"] + model.groups["block.2"])
+    assert all(torch.equal(value, before[name]) for name, value in held.items())
+    assert any(not torch.equal(value, model.get_parameter(n)) for n, value in held.items())
 
 
 def test_only_what_trains_in_some_phase_is_kept(task, make_model):

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count, pairwise
 
 import pytest
 import torch
+from stopping import stopping_after
 from tiny import EPOCHS, STRATEGIES
+from torch import nn
 
 from coursekit.errors import TrainingError
 from coursekit.models.precision import DTYPES, autocast, choose_precision, has_bf16
 from coursekit.training import FinetuneStrategy, Phase
+from coursekit.training.session import Session
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -58,6 +62,26 @@ def test_autocast(precision):
         assert (a @ a).dtype == DTYPES[precision]
 
 
+@pytest.mark.parametrize("cache", ["auto", "off"])
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_validation_is_in_half_precision_too(strategy, cache, task, make_model, monkeypatch):
+    used: list[torch.dtype] = []
+    model = make_model()
+    layer = next(m for m in model.blocks[-1].modules() if isinstance(m, nn.Linear))
+    end_epoch = Session.end_epoch
+
+    def watched(self):
+        hook = layer.register_forward_hook(lambda _, __, out: used.append(out.dtype))
+        try:
+            return end_epoch(self)
+        finally:
+            hook.remove()
+
+    monkeypatch.setattr(Session, "end_epoch", watched)
+    replace(strategy, precision="bf16", cache=cache).fit(model, task, epochs=EPOCHS)
+    assert set(used) == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
 def test_bf16_on_a_cpu_is_close_to_fp32(strategy, task, make_model, scores_of):
     used: set[torch.dtype] = set()
@@ -90,21 +114,87 @@ def test_bf16_scores_have_no_ties(task, make_model, scores_of):
     assert len(set(scores)) == len(scores)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
-def test_a_scaler_meets_frozen_groups(strategy, task, make_model, monkeypatch, assert_same_bits):
-    """All groups are in the optimizer, most without a gradient; a power of 2 changes no bit."""
-    plain = strategy.fit(make_model(), task, epochs=EPOCHS)
-    scalers: list[torch.amp.GradScaler] = []
+@pytest.fixture
+def scaling(monkeypatch):
+    """The scaler of fp16 at work on a processor from this scale on; a list of those made."""
     scaler = torch.amp.GradScaler
 
-    def enabled(device, enabled):
-        scalers.append(scaler(device, init_scale=2.0**10, enabled=True))
-        return scalers[-1]
+    def begin(scale: float) -> list[torch.amp.GradScaler]:
+        made: list[torch.amp.GradScaler] = []
 
-    monkeypatch.setattr(torch.amp, "GradScaler", enabled)
+        def enabled(device, enabled):
+            made.append(scaler(device, init_scale=scale, enabled=True))
+            return made[-1]
+
+        monkeypatch.setattr(torch.amp, "GradScaler", enabled)
+        return made
+
+    return begin
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_a_scaler_meets_frozen_groups(strategy, task, make_model, scaling, assert_same_bits):
+    """All groups are in the optimizer, most without a gradient; a power of 2 changes no bit."""
+    plain = strategy.fit(make_model(), task, epochs=EPOCHS)
+    scalers = scaling(2.0**10)
     assert_same_bits(strategy.fit(make_model(), task, epochs=EPOCHS), plain)
     assert scalers[0].get_scale() == 2.0**10
     assert scalers[0].state_dict()["_growth_tracker"] == 4 * EPOCHS
+
+
+@pytest.fixture
+def overflowing(make_model):
+    """A model whose gradient overflows in its third step, as in fp16."""
+
+    def make():
+        model, steps = make_model(), count(1)
+
+        def overflow(gradient):
+            return gradient * torch.inf if next(steps) == 3 else gradient
+
+        model.head[1].bias.register_hook(overflow)
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["full", "averaged", "held"])
+def test_a_step_that_overflows_moves_nothing(
+    name, task, overflowing, weights, scaling, monkeypatch
+):
+    """Neither the optimizer, nor a penalty's pull, nor the average's counter."""
+    scaling(2.0**10)
+    counted, seen = Session.count, []
+
+    def watched(self, *given):
+        updates = max(self.average.updates.values(), default=0)
+        seen.append((self.scaler.get_scale(), weights(self.model), updates))
+        counted(self, *given)
+
+    monkeypatch.setattr(Session, "count", watched)
+    STRATEGIES[name].fit(overflowing(), task, epochs=2, seed=1)
+    assert [scale for scale, _, _ in seen] == [2.0**10] * 2 + [2.0**9] * 6
+    averages = STRATEGIES[name].ema is not None
+    assert [updates for _, _, updates in seen[:5]] == [1, 2, 2, 3, 4] if averages else [0] * 5
+    for step, (before, after) in enumerate(pairwise(values for _, values, _ in seen), start=2):
+        same = all(torch.equal(value, after[key]) for key, value in before.items())
+        assert same == (step == 3)
+
+
+def test_the_scale_goes_on_with_a_run(
+    task, overflowing, make_model, scaling, assert_same_bits, tmp_path
+):
+    strategy, folder = STRATEGIES["full"], {"checkpoint_dir": tmp_path}
+    scaling(2.0**10)
+    whole = strategy.fit(overflowing(), task, epochs=EPOCHS)
+    with stopping_after(6):
+        strategy.fit(overflowing(), task, epochs=EPOCHS, **folder)
+    scalers = scaling(2.0**10)
+    with stopping_after(7):
+        strategy.fit(overflowing(), task, epochs=EPOCHS, **folder)
+    state = scalers[0].state_dict()
+    assert (state["scale"], state["_growth_tracker"]) == (2.0**9, 4)
+    assert_same_bits(strategy.fit(make_model(), task, epochs=EPOCHS, **folder), whole)
 
 
 class Idle(FinetuneStrategy):

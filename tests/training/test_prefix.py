@@ -10,7 +10,7 @@ import pytest
 import torch
 from families import FAMILIES, small_classifier
 from stopping import stopping_after
-from tiny import COMMON, EPOCHS, STRATEGIES
+from tiny import COMMON, EPOCHS, PENALTIES, STRATEGIES
 from torch import nn
 
 from coursekit.errors import TrainingError
@@ -104,11 +104,25 @@ def test_what_trained_in_between_is_computed_anew(task, make):
     assert_close(*runs)
 
 
-@pytest.mark.parametrize("more", [{"ema": 0.9}, {"gradient_checkpointing": True}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [{"ema": 0.9}, {"gradient_checkpointing": True}, {"penalties": PENALTIES}],
+    ids=["ema", "checkpointing", "penalties"],
+)
 def test_it_goes_with_other_settings(more, task, make):
     strategy = replace(PROGRESSIVE, **more)
     runs = [replace(strategy, cache=c).fit(make(), task, epochs=3) for c in ("auto", "off")]
     assert_close(*runs)
+
+
+def test_in_bf16_it_comes_close(task, make):
+    """Cached states and those of whole passes are rounded in rows of other molecules."""
+    strategy = replace(PROGRESSIVE, precision="bf16")
+    runs = [replace(strategy, cache=c).fit(make(), task, epochs=3) for c in ("auto", "off")]
+    losses = [run.history["loss"].to_numpy() for run in runs]
+    np.testing.assert_allclose(losses[0], losses[1], atol=0.01)
+    scores = [run.predictions["score"].to_numpy(float) for run in runs]
+    np.testing.assert_allclose(scores[0], scores[1], atol=0.01)
 
 
 def test_schedules_cut_across_groups(task, make, counted):

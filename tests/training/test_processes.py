@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from stopping import stopping_at
 from tiny import tiny_task
 from together import SETTINGS, fit
 
@@ -30,6 +31,11 @@ pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch was built without torch.distributed"
 )
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ACCELERATE = [
+    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--main_process_port", "0"),  # one that is free
+]
 
 
 def environment(cache: Path, **more: str) -> dict[str, str]:
@@ -74,9 +80,24 @@ def test_two_processes_train_what_one_trains(name, job):
     if name == "patience":
         assert "ended by patience" in rest[0]
         assert together.cost["epochs"] < 30
-    if name == "transitions":
+    if name in ("transitions", "all at once"):
         assert sum("ended by patience" in note for note in rest) == 3
         assert sum("began with the weights of epoch" in note for note in rest) == 2
+    if name == "all at once":
+        assert rest[0].startswith("phase 0 ended by patience after epoch 1")
+        assert rest[1] == "phase 1 began with the weights of epoch 0, the best"
+        assert {"masked_loss", "penalty"} <= set(together.history)
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_in_one_process(job):
+    short, whole = Run.load(job / "short of memory"), Run.load(job / "full")
+    scores = whole.predictions["score"].to_numpy(float)
+    np.testing.assert_allclose(short.predictions["score"], scores, atol=1e-3 * np.ptp(scores))
+    assert [note for note in short.notes if note not in whole.notes] == [
+        "out of memory in step 1: from there on at most 2 molecules go through the model at once; "
+        "a step still learns from as many as before"
+    ]
 
 
 def test_what_two_processes_agree_on(job):
@@ -86,6 +107,13 @@ def test_what_two_processes_agree_on(job):
         # All of train, half of valid and half of test, in four epochs and as many validations;
         # before them four made-up ones in either mode, and four others, padded and then as one row.
         "molecules through a frozen block": [30 + 6 + 6 + 4 + 4 + 4 + 1] * 2,
+        "rows for the tracker": [4 * 3 + 3, 0],  # steps and validations
+        "stopped by ctrl-C": [[True, 3]] * 2,
+        "finished, it says": [1, 0],
+        "has states": [[True, True], [False, False]],
+        "molecules at once": [[4, 2], [4, 2]],  # in the first step, and later
+        "out of memory, it says": [1, 0],
+        "notes differ": False,
         "draws differ": True,
         "same weights": True,
         "no folder": "checkpoints are no longer saved",
@@ -180,17 +208,23 @@ def test_a_killed_process_ends_the_job_and_any_number_goes_on(tmp_path, monkeypa
     assert "Signal 9 (SIGKILL)" in said
     assert not Path(tmp_path / "run" / "record.json").exists()
 
-    # One process brings it to its end; the two find it finished, and one of them says so.
+    # One process trains another epoch, the two bring it to its end, and one finds it finished.
     monkeypatch.setenv("COURSEKIT_CACHE", str(cache))
-    ended = CliRunner().invoke(main, command(tmp_path))
-    assert ended.exit_code == 0, ended.output
-    run = Run.load(tmp_path / "run")
-    assert run.cost["epochs"] == EPOCHS
-    assert any("saved by 2 processes and gone on with by 1" in note for note in run.notes)
-    job = start([*TORCHRUN, "-m", "coursekit", *command(tmp_path)], cache=cache)
+    with stopping_at("end_epoch", 1):
+        CliRunner().invoke(main, command(tmp_path))
+    job = start([*ACCELERATE, "-m", "coursekit", *command(tmp_path)], cache=cache)
     said, _ = job.communicate(timeout=300)
     assert job.returncode == 0, said
-    assert said.count("is finished; its result is given back") == 1
     assert said.count("record: ") == 1
+    run = Run.load(tmp_path / "run")
+    assert run.cost["epochs"] == EPOCHS
+    assert "trained by 2 processes together" in run.notes
+    assert [note.split(":")[0] for note in run.notes if note.startswith("saved by")] == [
+        "saved by 2 processes and gone on with by 1",
+        "saved by 1 process and gone on with by 2",
+    ]
+    ended = CliRunner().invoke(main, command(tmp_path))
+    assert ended.exit_code == 0, ended.output
+    assert "is finished; its result is given back" in ended.output
     again = Run.load(tmp_path / "run").predictions
     np.testing.assert_allclose(again["score"], run.predictions["score"], atol=1e-6)

@@ -20,9 +20,10 @@ from tiny import EPOCHS, STRATEGIES, tiny_task
 
 from coursekit.errors import TrainingError
 from coursekit.runs import Run
-from coursekit.storage import states
+from coursekit.storage import load_state, states
 from coursekit.training import FinetuneStrategy, FullFinetune, Phase, embeddings, session, state
 from coursekit.training.session import Session
+from coursekit.training.step import step
 
 FULL = STRATEGIES["full"]
 ALL = pytest.mark.parametrize("name", STRATEGIES)
@@ -66,6 +67,51 @@ def assert_as_whole(whole, assert_same_bits):
         assert run.strategy == expected.strategy
 
     return check
+
+
+# ---------------------------------------------------------------- spoiled
+
+
+@pytest.mark.parametrize("name", ["full", "averaged", "adapters", "scheduled"])
+@pytest.mark.parametrize("at_step", [6, 8])  # within an epoch, and at the end of one
+def test_a_spoiled_state_is_never_saved(
+    name, at_step, task, make_model, tmp_path, monkeypatch, assert_as_whole
+):
+    """Its loss was a number still: the weights stopped being one in the update that followed."""
+
+    def spoil(self: Session) -> None:
+        if self.at.step == at_step:
+            with torch.no_grad():
+                self.model.head[1].weight[0, 0] = -torch.inf
+        really(self)
+
+    really = Session.save_if_due
+    monkeypatch.setattr(session, "SAVE_SECONDS", -1.0)
+    words = rf"head\.1\.weight has a value that is not finite at step {at_step} \(epoch 1, phase"
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "save_if_due", spoil)
+        with pytest.raises(TrainingError, match=words):
+            STRATEGIES[name].fit(
+                make_model(), task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path
+            )
+    assert states(tmp_path)
+    for folder in states(tmp_path):
+        tensors, facts = load_state(folder)
+        assert facts["position"]["step"] < at_step
+        assert all(v.isfinite().all() for v in tensors.values() if v.is_floating_point())
+    model = make_model()
+    run = STRATEGIES[name].fit(model, task, epochs=EPOCHS, seed=SEED, checkpoint_dir=tmp_path)
+    assert_as_whole(name, run, model)
+
+
+def test_a_moment_is_looked_at_too(task, make_model):
+    found = Session(FULL, make_model(), task, EPOCHS, 0, None, None)
+    found.open_phase()
+    step(found, found.windows(0)[0])
+    assert state.spoiled(found.model, found.optimizer) is None
+    moments = next(iter(found.optimizer.state.values()))
+    moments["exp_avg_sq"].view(-1)[0] = torch.nan
+    assert state.spoiled(found.model, found.optimizer).startswith("exp_avg_sq.")
 
 
 # ---------------------------------------------------------------- killed

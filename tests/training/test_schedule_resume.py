@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from stopping import stopping_at
+from tiny import PENALTIES
 
 from coursekit.errors import TrainingError
 from coursekit.training import ScheduledFinetune
@@ -54,6 +55,7 @@ STRATEGIES = {
         apply_lambdas_new_pgs=True,
         lr_scheduler={"class_path": "LambdaLR", "init_args": {"lr_lambda": [1.0, 0.9, 0.8, 0.5]}},
     ),
+    "averaged and held": ScheduledFinetune(PLATEAU, **FAST, ema=0.5, penalties=PENALTIES),
 }  # fmt: skip
 FIT: dict[str, Any] = {"epochs": 7, "seed": 3}
 # A method of the session, at which of its calls, and whether before or after it.

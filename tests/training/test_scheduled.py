@@ -449,6 +449,49 @@ def test_why_a_phase_ended_is_written_down(task, make_model, scripted):
     )
 
 
+@pytest.mark.parametrize(
+    ("depth", "ends", "said"),
+    [
+        (0, {}, [
+            "phase 0 ended with the run, after epoch 3",
+            "max_depth left phases 1 to 2 closed",
+        ]),
+        (1, {0: 2}, [
+            "phase 0 ended by its schedule after epoch 1",
+            "phase 1 began with the weights of epoch 1, the best",
+            "phase 1 ended with the run, after epoch 3",
+            "max_depth left phase 2 closed",
+        ]),
+        (1, {}, ["phase 0 ended with the run, after epoch 3"]),
+        (None, {}, ["phase 0 ended with the run, after epoch 3"]),
+    ],
+    ids=["depth 0", "depth 1", "depth not reached", "run's end"],
+)  # fmt: skip
+def test_what_ended_with_the_run_or_stayed_closed_is_written_down(
+    depth, ends, said, task, make_model, scripted, tmp_path
+):
+    scripted([1.0, 0.9, 0.8, 0.7])
+    schedule = {
+        n: phase | ({"max_transition_epoch": ends[n]} if n in ends else {})
+        for n, phase in THREE.items()
+    }
+    strategy = ScheduledFinetune(schedule, **COMMON, patience=5, max_depth=depth)
+    run = strategy.fit(make_model(), task, epochs=4, checkpoint_dir=tmp_path)
+    assert run.notes == (*said, "weights of epoch 3, the best by loss")
+    again = strategy.fit(make_model(), task, epochs=4, checkpoint_dir=tmp_path)
+    assert again.notes == run.notes
+
+
+def test_max_depth_is_written_down_where_patience_ends_the_last_phase(task, make_model, scripted):
+    scripted([1.0])
+    strategy = ScheduledFinetune(THREE, **COMMON, patience=1, max_depth=0)
+    assert strategy.fit(make_model(), task, epochs=9).notes == (
+        "phase 0 ended by patience after epoch 1: no better loss in 1 validations",
+        "max_depth left phases 1 to 2 closed",
+        "weights of epoch 0, the best by loss",
+    )
+
+
 def test_phases_that_were_not_reached_are_not_counted(task, make_model, scripted):
     scripted([1.0, 0.9, 0.8])
     model = make_model()
@@ -474,7 +517,7 @@ def test_a_schedule_of_a_hundred_phases_is_recorded(task, make_model):
     again = Run.from_record(json.loads(json.dumps(run.record())))
     assert rebuild(dict(again.strategy)) == strategy
     assert len(run.notes) == 100  # what a record takes
-    assert run.notes[50] == "10 notes are left out here"
+    assert run.notes[50] == "11 notes are left out here"
     assert run.notes[-1].startswith("weights of epoch")
 
 

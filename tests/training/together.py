@@ -1,4 +1,4 @@
-"""Run by torchrun: what several processes do together, for test_processes.
+"""What several processes do together, for test_processes.
 
     torchrun --nproc-per-node 2 together.py FOLDER
 
@@ -7,7 +7,12 @@ The first process leaves runs and facts in FOLDER; a fact that does not hold end
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +23,7 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from families import small_classifier  # noqa: E402
 from stopping import stopping_after  # noqa: E402
-from tiny import EPOCHS, STRATEGIES, tiny_task  # noqa: E402
+from tiny import EPOCHS, PENALTIES, STRATEGIES, tiny_task  # noqa: E402
 from torch import nn  # noqa: E402
 
 from coursekit.errors import TrainingError  # noqa: E402
@@ -26,7 +31,8 @@ from coursekit.models.classifier import Classifier  # noqa: E402
 from coursekit.runs import Run  # noqa: E402
 from coursekit.storage import write_json  # noqa: E402
 from coursekit.training import FinetuneStrategy, ScheduledFinetune  # noqa: E402
-from coursekit.training.processes import processes  # noqa: E402
+from coursekit.training.processes import Processes, processes  # noqa: E402
+from coursekit.training.session import Session  # noqa: E402
 
 SEED = 2
 FULL = STRATEGIES["full"]
@@ -48,20 +54,23 @@ def still_model() -> Classifier:
 
 # Besides the strategies as they are: batches that do not go round, and one that leaves a process
 # without a molecule; a window whose batches are handed out whole; an end by patience; transitions
-# by patience, with a return to the best epoch's weights and moments.
+# by patience, with a return to the best epoch's weights and moments; and these with penalties and a
+# moving average.
+TRANSITIONS = ScheduledFinetune(
+    {0: {"params": ["head"]}, 1: {"params": ["block.2"]}, 2: {"params": ["block.1"]}},
+    batch_size=8,
+    lr=1e-2,
+    base_max_lr=3e-3,
+    patience=2,
+    min_delta=1.0,  # nothing is so much better: each phase waits twice and ends
+)
 SETTINGS = {
     **STRATEGIES,
     "uneven batches": replace(FULL, batch_size=29),
     "accumulation": replace(FULL, accumulate=3),
     "patience": replace(STRATEGIES["head"], patience=1, lr=0.1),
-    "transitions": ScheduledFinetune(
-        {0: {"params": ["head"]}, 1: {"params": ["block.2"]}, 2: {"params": ["block.1"]}},
-        batch_size=8,
-        lr=1e-2,
-        base_max_lr=3e-3,
-        patience=2,
-        min_delta=1.0,  # nothing is so much better: each phase waits twice and ends
-    ),
+    "transitions": TRANSITIONS,
+    "all at once": replace(TRANSITIONS, patience=1, ema=0.8, penalties=PENALTIES),
 }
 LONG_ENOUGH = 8  # epochs, until predictions differ from molecule to molecule
 
@@ -70,6 +79,47 @@ def fit(name: str, **more: object) -> Run:
     strategy = without_dropout(SETTINGS[name])
     epochs = 30 if name == "patience" else LONG_ENOUGH
     return strategy.fit(still_model(), tiny_task(), epochs=epochs, seed=SEED, **more)
+
+
+def count_said(words: str, said: io.StringIO, together: Processes) -> list[int]:
+    """How often each process has printed these words."""
+    return together.gather(said.getvalue().count(words))
+
+
+@contextmanager
+def short_of_memory(most: int, here: bool) -> Iterator[dict[int, list[int]]]:
+    """Inside, this process holds so many molecules at once, if it is ``here``.
+
+    Yields:
+        How many were tried, by the number of the step.
+    """
+    really, tried = Session.logits, defaultdict(list)
+
+    def logits(self: Session, rows):
+        tried[self.at.step].append(len(rows))
+        if here and len(rows) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return really(self, rows)
+
+    Session.logits = logits
+    try:
+        yield tried
+    finally:
+        Session.logits = really
+
+
+def ctrl_c_in_step(model: Classifier, step: int) -> Classifier:
+    """The model, which has this process get a ctrl-C in the middle of this step."""
+    passes = []
+
+    def press(head: nn.Module, _: object) -> None:
+        if head.training:
+            passes.append(1)
+            if len(passes) == step:
+                signal.raise_signal(signal.SIGINT)
+
+    model.head.register_forward_pre_hook(press)
+    return model
 
 
 def main(folder: Path) -> None:
@@ -85,19 +135,45 @@ def main(folder: Path) -> None:
         if together.first:
             run.save(folder / name)
 
-    # With dropout: what two processes had begun, two go on with to the same bits.
-    strategy, states = STRATEGIES["progressive"], folder / "stopped"
-    whole = strategy.fit(small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED)
+    # With dropout: what two processes had begun, two go on with to the same bits, after a ctrl-C in
+    # one of them and after an end by force. The first one alone calls a tracker, and alone looks at
+    # the folder: on another host there may be none.
+    def train(model: Classifier | None = None, **more: object) -> Run:
+        model = small_classifier("bert") if model is None else model
+        return STRATEGIES["progressive"].fit(model, tiny_task(), epochs=EPOCHS, seed=SEED, **more)
+
+    rows: list[dict[str, object]] = []
+    whole = train(tracker=rows.append)
+    states, ended = (folder / f"{name}, process {together.rank}" for name in ("begun", "ended"))
+    facts["rows for the tracker"] = together.gather(len(rows))
+    model = small_classifier("bert")
+    if not together.first:
+        model = ctrl_c_in_step(model, 3)
+    stopped = train(model, checkpoint_dir=states)
+    facts["stopped by ctrl-C"] = together.gather([stopped.interrupted, stopped.cost["steps"]])
     with stopping_after(6):
-        strategy.fit(
-            small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED, checkpoint_dir=states
-        )
+        train(checkpoint_dir=states)
     torch.manual_seed(99)
-    again = strategy.fit(
-        small_classifier("bert"), tiny_task(), epochs=EPOCHS, seed=SEED, resume_from=states
-    )
+    again = train(resume_from=states, checkpoint_dir=ended)
     pd.testing.assert_frame_equal(again.history, whole.history, check_exact=True)
     pd.testing.assert_frame_equal(again.predictions, whole.predictions, check_exact=True)
+    with redirect_stdout(io.StringIO()) as said:
+        train(checkpoint_dir=ended)
+    facts["finished, it says"] = count_said("is finished; its result is given back", said, together)
+    facts["has states"] = together.gather([states.exists(), ended.exists()])
+
+    # What the memory of one process does not hold, none of them tries again.
+    with (
+        short_of_memory(3, here=not together.first) as tried,
+        redirect_stdout(io.StringIO()) as said,
+    ):
+        run = fit("full")
+    largest = [max(sizes) for _, sizes in sorted(tried.items())]
+    facts["molecules at once"] = together.gather([largest[0], *set(largest[1:])])
+    facts["out of memory, it says"] = count_said("Tried to allocate", said, together)
+    facts["notes differ"] = len({run.notes for run in together.gather(run)}) > 1
+    if together.first:
+        run.save(folder / "short of memory")
 
     # What is frozen runs once over what a process may need of it: each step's random molecules may
     # fall to any of them, and validation and prediction are shared out.
