@@ -218,12 +218,12 @@ def train(
     )
     task = load_task(task_name)
     model = load_classifier(encoder, pooling=pooling, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is known at once
     first = first_process()  # of several that torchrun has started only one speaks and writes
     if first:
         click.echo(str(chosen.plan(model, epochs)))
         if not states(out / "states"):  # what goes on shows its own remaining time
             click.echo(f"expected: {training.expected_cost(chosen, model, task, epochs, seed)}")
-    out.mkdir(parents=True, exist_ok=True)
     run = chosen.fit(
         model, task, epochs=epochs, seed=seed, checkpoint_dir=out / "states", tracker=trackers
     )

@@ -427,7 +427,7 @@ def test_ctrl_c_keeps_what_was_done(task_folder: Path, tmp_path: Path) -> None:
     """Stopped in the middle, it ends with 130 and no record; the same command ends the run."""
     command = [
         *(sys.executable, "-m", "coursekit", "train", "--task", str(task_folder)),
-        *("--epochs", "20", "--batch-size", "4", "--out", str(tmp_path / "run")),
+        *("--epochs", "8", "--batch-size", "4", "--out", str(tmp_path / "run")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     states = tmp_path / "run" / "states"
@@ -445,5 +445,5 @@ def test_ctrl_c_keeps_what_was_done(task_folder: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert "goes on" in done.stdout
     run = Run.load(tmp_path / "run")
-    assert run.cost["epochs"] == 20
+    assert run.cost["epochs"] == 8
     assert not run.interrupted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -95,14 +96,19 @@ def parent_key(smiles: str) -> str:
             chem.GetMolFrags(molecule, asMols=True),
             key=lambda part: (part.GetNumHeavyAtoms(), chem.MolToSmiles(part)),
         )
-    if any(atom.GetIsotope() for atom in molecule.GetAtoms()):
+    if re.search(r"\[\d", smiles):
         for atom in molecule.GetAtoms():
             atom.SetIsotope(0)
         molecule = chem.RemoveHs(molecule)  # a former [2H] is an ordinary hydrogen now
-    if any(atom.GetFormalCharge() for atom in molecule.GetAtoms()):
+    if molecule.HasSubstructMatch(_charged()):
         with quiet():
             molecule = _uncharger().uncharge(molecule)
     return str(chem.MolToSmiles(molecule, isomericSmiles=False))
+
+
+@lru_cache(maxsize=1)
+def _charged() -> Any:
+    return require_rdkit().MolFromSmarts("[!+0]")
 
 
 @lru_cache(maxsize=1)

@@ -32,6 +32,7 @@ STEPS = 3  # timed in each phase that is measured, again and again, after two wh
 LEAST_SECONDS = 0.3  # for so long: one slow moment is not to stand for an epoch
 MEASURED = 6  # phases at most; those between two measured ones are taken from them
 LIKELY = 50  # steps that may be the heaviest of all
+SEEN_EPOCHS = 100  # in which it is looked for
 SCORED = 24  # molecules of each kind that are predicted
 # Beside tensors, on a processor: tokens and tables, modules, what libraries keep for themselves. Of
 # twelve runs of two encoders half took 5 to 10 MB there (benchmarks/cost_model.py).
@@ -169,7 +170,7 @@ def _heaviest_step(
     packed = first_position(model) is not None
     steps = (
         rows
-        for epoch in range(epochs)
+        for epoch in range(min(epochs, SEEN_EPOCHS))
         for rows in steps_of_an_epoch(strategy, lengths, np.random.default_rng([seed, epoch]))
     )
 
