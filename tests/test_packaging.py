@@ -56,7 +56,8 @@ def test_the_wheel_carries_sample_blocks_and_encoder(wheel: Path, tmp_path: Path
         names = set(archive.namelist())
         archive.extractall(tmp_path)
     bundled = {f"coursekit/_bundled/{name}" for name in (
-        "sample/selection.parquet", "sample/DATASHEET.md", "blocks/a.csv",
+        "sample/selection.parquet", "sample/DATASHEET.md", "sample/task/task.json",
+        "blocks/a.csv", "sample/task/train.parquet",
         "coursekit-mini/model.safetensors", "coursekit-mini/README.md", "runs/frozen-0.txt",
     )}  # fmt: skip
     assert bundled | {"coursekit/py.typed"} <= names

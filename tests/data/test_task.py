@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from toy_screen import screen_of, toy_library, toy_screen
 
+from coursekit.data import sample_task
 from coursekit.data.binding_task import TASK_COLUMNS
 from coursekit.data.labels import label_selection
+from coursekit.data.paths import bundled
 from coursekit.data.published_splits import PARTS, SPLIT_COLUMNS
 from coursekit.data.rules import LabelRules
 from coursekit.data.selection import load_selection
@@ -243,6 +245,19 @@ def test_unknown_selection() -> None:
 
 
 # The course's own tasks --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_task_that_comes_with_the_kit_is_what_the_command_makes(tmp_path: Path) -> None:
+    """``python -m coursekit.data.sample_task``: values, types, settings and order."""
+    sample_task.write(tmp_path)
+    made, ready = sample_task.sample_task(), load_task("sample")
+    for found in (ready, BindingTask.load(tmp_path), BindingTask.load(bundled("sample/task"))):
+        assert (found.name, found.fingerprint) == (made.name, made.fingerprint)
+        assert found.settings == made.settings
+        for part in ("train", "valid", "test"):
+            pd.testing.assert_frame_equal(found.part(part), made.part(part), check_exact=True)
+            assert found.part(part).attrs == {}
 
 
 def test_sample_task() -> None:
