@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 KEEP = 2
@@ -37,6 +38,28 @@ def write_json(path: Path, content: Any) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text(
             json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def write_table(table: pd.DataFrame, path: Path, distinct: Collection[str] = ()) -> None:
+    """Write a table as parquet, atomically and without its index.
+
+    Args:
+        table: with columns of one type each.
+        path: of the file.
+        distinct: columns in which hardly a value comes twice: a dictionary would be no gain.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic_file(path) as temporary:
+        pq.write_table(
+            # pandas' own notes would make the bytes depend on its version
+            pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None),
+            temporary,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=[name for name in table if name not in distinct],
         )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from coursekit.data.published_splits import PARTS
 from coursekit.errors import TaskError
-from coursekit.storage import atomic_file, write_json
+from coursekit.storage import write_json, write_table
 
 TASK_COLUMNS = (
     "molecule_id",
@@ -147,8 +147,7 @@ class BindingTask:
         """Write ``train.parquet``, ``valid.parquet``, ``test.parquet`` and ``task.json``."""
         target = Path(folder)
         for name in PARTS:
-            with atomic_file(target / f"{name}.parquet") as temporary:
-                self.part(name).to_parquet(temporary, index=False)
+            write_table(self.part(name), target / f"{name}.parquet")
         facts = {"version": _VERSION, "name": self.name, "fingerprint": self.fingerprint}
         write_json(target / TASK_FILE, facts | {"settings": self.settings})
         return target

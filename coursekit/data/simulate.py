@@ -15,7 +15,9 @@ from coursekit.data.datasheet import datasheet
 from coursekit.data.library import Library, molecule_hash
 from coursekit.data.schema import COLUMNS, MATRIX_COLUMNS, TARGET_COLUMNS, enrichment
 from coursekit.errors import LibraryError
-from coursekit.storage import atomic_file
+from coursekit.storage import atomic_file, write_table
+
+DISTINCT = ("smiles", "molecule_hash")
 
 BUNDLED_SEED = 14
 """Seed of the selection in ``data/sample``."""
@@ -136,28 +138,14 @@ def write_sample(
     rows, is_top = draw_rows(counts, seed, n_top, n_background)
     simulation = collect(chosen, counts, rows, is_top, seed, settings)
     target = Path(folder)
-    _write(simulation.selection, target / "selection.parquet")
+    write_table(simulation.selection, target / "selection.parquet", DISTINCT)
     known = simulation.truth["true_binder"] | simulation.truth["matrix_binder"]
     # Ordinary molecules need no row; a hash is most of what a row costs.
-    _write(simulation.truth[known].reset_index(drop=True), target / "truth.parquet")
+    truth = simulation.truth[known].reset_index(drop=True)
+    write_table(truth, target / "truth.parquet", DISTINCT)
     with atomic_file(target / "DATASHEET.md") as temporary:
         temporary.write_text(datasheet(simulation, counts), encoding="utf-8")
     return simulation
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_file(path) as temporary:
-        pq.write_table(
-            # pandas' own notes would make the bytes depend on its version
-            pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None),
-            temporary,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=[name for name in table if name not in ("smiles", "molecule_hash")],
-        )
 
 
 def draw_rows(

@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -30,9 +29,6 @@ MADE: dict[tuple[str, int], BindingTask] = {}
 
 COURSE_BINDERS = 1_600
 """Binders in a lesson's task: training takes minutes, and 400 in test keep intervals narrow."""
-
-COURSE: dict[str, Any] = {"fractions": (0.6, 0.15, 0.25), "max_binders": COURSE_BINDERS}
-"""Settings of a lesson's task that are not those of ``make_task``."""
 
 READY = "sample/task"
 """The sample's own task, which comes with the kit; see ``coursekit.data.sample_task``."""
@@ -154,22 +150,23 @@ def _load(name: str, split: str, seed: int) -> BindingTask:
         if (split, seed) not in MADE:
             ready = (split, seed) == ("random", 0)
             MADE[split, seed] = (
-                BindingTask.load(bundled(READY)) if ready else _course_task(name, split, seed)
+                BindingTask.load(bundled(READY)) if ready else course_task(name, split, seed)
             )
         return _copy(MADE[split, seed])
-    return _course_task(name, split, seed)
+    return course_task(name, split, seed)
 
 
-def _course_task(name: str, split: str, seed: int) -> BindingTask:
+def course_task(name: str, split: str = "random", seed: int = 0) -> BindingTask:
+    """Make what ``load_task`` gives, also where it comes ready-made; see there."""
     variant, title = variant_of(name), None
     if variant is not None:
         title, name, seed = name, variant[0], variant[1] + seed
-    make = partial(make_task, name, split, seed, name=title, **COURSE)
+    make = partial(make_task, name, split, seed, fractions=(0.6, 0.15, 0.25), name=title)
     if name in TARGETS:
         selection_path(name)  # says how to fetch the file, where it is missing
         library = Library.from_kindel(kindel_dir() / "synthons")
-        return make(rules=LabelRules.near_cut(), library=library)
-    return make()
+        return make(rules=LabelRules.near_cut(), library=library, max_binders=COURSE_BINDERS)
+    return make(max_binders=COURSE_BINDERS)
 
 
 def _copy(task: BindingTask) -> BindingTask:

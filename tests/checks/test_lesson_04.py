@@ -11,7 +11,7 @@ import pytest
 from families import small_classifier as classifier
 from tiny import tiny_task
 
-from coursekit.checks import Wrong, find, judge
+from coursekit.checks import Wrong, find, judge, schedules
 from coursekit.checks.lesson_04 import TRACES, _facts_of_model
 from coursekit.checks.schedules import entries_of
 from coursekit.models import load_classifier
@@ -149,6 +149,10 @@ def test_text_that_is_nested_without_end_ends_in_a_result(text: str, model: Any)
     result = asked("04.2", my_schedule=text, model=_facts_of_model(model))
     assert result.state in ("wrong", "cannot be checked")
     assert result.points == 0
+
+
+def test_names_are_tried_as_those_of_the_bundled_encoders_family() -> None:
+    assert load_classifier("coursekit-mini").encoder.base_model_prefix == schedules.PREFIX
 
 
 @pytest.mark.parametrize("model", [[], {"groups": 3}, {"groups": {"head": [1]}}, {}])

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from toy_screen import screen_of, toy_library, toy_screen
 
-from coursekit.data import sample_task
 from coursekit.data.binding_task import TASK_COLUMNS
 from coursekit.data.labels import label_selection
 from coursekit.data.paths import bundled
@@ -17,7 +16,7 @@ from coursekit.data.published_splits import PARTS, SPLIT_COLUMNS
 from coursekit.data.rules import LabelRules
 from coursekit.data.selection import load_selection
 from coursekit.data.sources import kindel_dir as cached_kindel
-from coursekit.data.task import BindingTask, load_task, make_task
+from coursekit.data.task import READY, BindingTask, course_task, load_task, make_task
 from coursekit.errors import SelectionError, TaskError
 
 RULES = LabelRules(similar=0.8)
@@ -250,14 +249,14 @@ def test_unknown_selection() -> None:
 @pytest.mark.slow
 def test_the_task_that_comes_with_the_kit_is_what_the_command_makes(tmp_path: Path) -> None:
     """``python -m coursekit.data.sample_task``: values, types, settings and order."""
-    sample_task.write(tmp_path)
-    made, ready = sample_task.sample_task(), load_task("sample")
-    for found in (ready, BindingTask.load(tmp_path), BindingTask.load(bundled("sample/task"))):
+    made = course_task("sample")
+    for found in (load_task("sample"), BindingTask.load(made.save(tmp_path))):
         assert (found.name, found.fingerprint) == (made.name, made.fingerprint)
         assert found.settings == made.settings
         for part in ("train", "valid", "test"):
             pd.testing.assert_frame_equal(found.part(part), made.part(part), check_exact=True)
             assert found.part(part).attrs == {}
+    assert (tmp_path / "task.json").read_text() == (bundled(READY) / "task.json").read_text()
 
 
 def test_sample_task() -> None:

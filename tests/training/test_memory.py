@@ -123,22 +123,24 @@ def test_contrastive_gradients_in_pieces_are_those_of_the_whole_batch(precision,
     found.open_phase()
     (rows,) = found.windows(0)[0]
     trained = [p for p in found.model.parameters() if p.requires_grad]
-    found_gradients = []
-    real = found.contrast.vectors
-    for fits in (3, None):
+    vectors = found.contrast.vectors
+
+    def learned() -> list[torch.Tensor]:
         torch.manual_seed(0)
-        found.at.fits = fits
-        if fits is None:  # as one batch, but with what pieces have drawn
-
-            def in_pieces(rows):
-                return torch.cat([real(rows[i : i + 3]) for i in range(0, len(rows), 3)])
-
-            found.contrast.vectors = in_pieces
-        gradients(found, [rows], len(rows))
-        found_gradients.append([p.grad.clone() for p in trained if p.grad is not None])
         found.optimizer.zero_grad()
-    assert len(found_gradients[0]) == len(found_gradients[1]) > 30
-    for a, b in zip(*found_gradients, strict=True):
+        gradients(found, [rows], len(rows))
+        return [p.grad.clone() for p in trained if p.grad is not None]
+
+    found.at.fits = 3
+    in_pieces = learned()
+    # As one batch and one graph, but with what the pieces have drawn.
+    found.at.fits = None
+    found.contrast.vectors = lambda rows: torch.cat(
+        [vectors(rows[i : i + 3]) for i in range(0, len(rows), 3)]
+    )
+    at_once = learned()
+    assert len(in_pieces) == len(at_once) > 30
+    for a, b in zip(in_pieces, at_once, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
 
 
