@@ -1,6 +1,6 @@
 """Is a run's cost foretold? Expected against measured seconds and memory, strategy by strategy.
 
-    python benchmarks/cost_model.py [--share 0.3] [--repeats 3] [--only "full; coursekit-mini"]
+    python benchmarks/cost_model.py [--share 0.1] [--repeats 3] [--only "full; coursekit-mini"]
 
 Each strategy is foretold and then run, in a process of its own and several times, on a share of
 the bundled sample, with the bundled encoder and one of another size. It runs a second time for its
@@ -124,7 +124,7 @@ def started(name: str, encoder: str, share: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--share", type=float, default=0.3)
+    parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="rows whose names hold this; others stay")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)

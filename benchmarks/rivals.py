@@ -1,11 +1,12 @@
 """This kit beside its rivals: the same molecules, weights, batch size and epochs, in turn.
 
-    python benchmarks/rivals.py [--repeats 3] [--share 0.5] [--only embeddings]
+    python benchmarks/rivals.py [--repeats 3] [--share 0.25] [--only embeddings]
 
 Every contestant of ``benchmarks/contestants/`` runs in a process of its own, all of them in turn,
 and that several times, so that a slow moment of the machine meets everybody. A ratio is taken
 within one turn: the rival's seconds over ours. Prints the median ratio with its range and how far
-memory rose during the work. Results go to ``benchmarks/results/rivals.json``.
+memory rose during the work. Results go to ``benchmarks/results/rivals_amx_bf16.json``, or
+whatever the processor has for products in bf16: rows in bf16 say something else on another one.
 
 Needs the extra ``bench`` (Lightning, finetuning-scheduler, sentence-transformers).
 """
@@ -114,6 +115,12 @@ def ratios(turns: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def bf16_by() -> str:
+    """What this processor has for products in bf16."""
+    has = torch.cpu.get_capabilities()
+    return next((name for name in ("amx_bf16", "avx512_bf16") if has.get(name)), "emulation")
+
+
 def keep(path: Path, results: dict[str, Any], share: float) -> None:
     """Write what there is so far."""
     write_json(
@@ -124,7 +131,7 @@ def keep(path: Path, results: dict[str, Any], share: float) -> None:
             "environment": {
                 **describe_environment(),
                 "cores": os.cpu_count(),
-                "bf16 products in hardware": torch.cpu.get_capabilities()["amx_bf16"],
+                "bf16 products by": bf16_by(),
                 "packages": {package: version(package) for package in PACKAGES},
             },
             "results": results,
@@ -135,7 +142,7 @@ def keep(path: Path, results: dict[str, Any], share: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--share", type=float, default=0.5, help="of the sample's molecules")
+    parser.add_argument("--share", type=float, default=0.25, help="of the sample's molecules")
     parser.add_argument("--only", help="pieces of work whose names hold this")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -143,7 +150,7 @@ def main() -> None:
         file, function, where, *numbers = arguments.one
         contest(file, function, where, int(numbers[0]), float(numbers[1]))
         return
-    path = HERE / "results" / "rivals.json"
+    path = HERE / "results" / f"rivals_{bf16_by()}.json"
     results = json.loads(path.read_text())["results"] if arguments.only and path.exists() else {}
     for encoder_name, blocks in ENCODERS.items():
         for work, contestants in WORKS.items():

@@ -95,14 +95,27 @@ def prefix() -> str:
 
 
 def rivals() -> str:
-    """One table for each piece of work, where they were measured: seconds over ours, and memory."""
-    if not (RESULTS / "rivals.json").exists():
+    """A table for each piece of work and each kind of processor that it was measured on."""
+    on = [result(path.stem) for path in sorted(RESULTS.glob("rivals_*.json"))]
+    if not on:
         return ""
-    rival, tables = result("rivals"), []
-    turns = min(len(x["turns"]) for x in rival["results"].values())
-    for title, found in rival["results"].items():
+    return f"""## Beside other ways to do the same work
+`benchmarks/rivals.py`: every contestant in a process of its own, in turn; the same molecules,
+weights, batch size, epochs and learning rate, two threads; fp32 where a row does not say otherwise.
+Seconds of training, validation and the test part's predictions; memory as the process grew by in
+that time, and its height. AUROC is that of the first turn. Trainer's best options put molecules of
+like length into a batch. This kit's batches are random, and packed; where it is asked to, it does
+as Trainer does (`group_by_length`).
+
+{"".join(beside_rivals(found) for found in on)}"""
+
+
+def beside_rivals(found: dict[str, Any]) -> str:
+    """One table for each piece of work: seconds over ours, and memory."""
+    tables = []
+    for title, work in found["results"].items():
         rows = []
-        for name, x in found["ratios"].items():
+        for name, x in work["ratios"].items():
             ratio = f"{x['seconds over ours']:.2f} ({x['lowest']:.2f} to {x['highest']:.2f})"
             scores = x["scores"] or {}
             rows.append(
@@ -117,19 +130,11 @@ def rivals() -> str:
             )
         head = ["", "seconds", "over ours (range)", "grown, MB", "peak, MB", "easy", "hard"]
         tables.append(f"**{title}**\n\n{table(head, rows)}")
+    turns = sorted({len(work["turns"]) for work in found["results"].values()})
     tables_of_all = "\n\n".join(tables)
-    has = rival["environment"]["bf16 products in hardware"]
-    hardware = (
-        f"This processor {'has' if has else 'lacks'} matrix products of its own in bf16 (AMX)."
-    )
-    return f"""## Beside other ways to do the same work
-`benchmarks/rivals.py`: every contestant in a process of its own, in turn, {turns} times; the same
-molecules, weights, batch size, epochs and learning rate, two threads; fp32 where a row does not say
-otherwise. Seconds of training, validation and the test part's predictions; memory as the process
-grew by in that time, and its height. AUROC is that of the first turn, on
-{rival["share of the sample"]:.0%} of the sample. Trainer's best options put molecules of like
-length into a batch. This kit's batches are random, and packed; where it is asked to, it does as
-Trainer does (`group_by_length`). {hardware}
+    return f"""### On a processor with `{found["environment"]["bf16 products by"]}`
+{" or ".join(map(str, turns))} turns, {found["share of the sample"]:.0%} of the sample (embeddings:
+all of it).
 
 {tables_of_all}
 
@@ -241,7 +246,6 @@ def costs() -> str:
 libraries loaded, where the C library gives back what is freed; in MB the last column has both,
 measured and foretold: tensors, counted, and 8 MB for all else. By itself the C library keeps much
 of what is freed; the process grew by {min(kept):.1f} to {max(kept):.1f} times what was foretold.
-{costed.get("remark", "")}
 
 {table(head, rows)}
 

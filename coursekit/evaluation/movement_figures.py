@@ -11,11 +11,12 @@ import pandas as pd
 from coursekit.errors import ScoreError
 from coursekit.evaluation.history_figures import draw_history
 from coursekit.evaluation.picture import GREY, PALETTE, Picture, listed, new_figure, whole_numbers
+from coursekit.runs.record_tables import MOVED
 
 if TYPE_CHECKING:
     from coursekit.runs.run import Run
 
-_RATE, _MOVED = "learning_rate.", "moved."
+_RATE = "learning_rate."
 
 
 def movement_table(run: Run, epoch: int) -> pd.DataFrame:
@@ -40,7 +41,7 @@ def movement_table(run: Run, epoch: int) -> pd.DataFrame:
         raise ScoreError(f"{run.name}: epoch {epoch} was not validated; there are {there}.")
     steps = history[(history["split"] == "train") & (history["epoch"] == epoch)]
     end = valid[valid["epoch"] == epoch].iloc[-1]
-    told = any(name.startswith(_MOVED) for name in history.columns)
+    told = any(name.startswith(MOVED) for name in history.columns)
     rows = {}
     for name in history.columns:
         if not name.startswith(_RATE):
@@ -49,7 +50,7 @@ def movement_table(run: Run, epoch: int) -> pd.DataFrame:
         rate = steps[name].max()
         rows[group] = {
             "learning rate": 0.0 if math.isnan(rate) else float(rate),
-            "moved": float(end.get(f"{_MOVED}{group}", 0.0 if told else math.nan)),
+            "moved": float(end.get(f"{MOVED}{group}", 0.0 if told else math.nan)),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
 
@@ -76,7 +77,7 @@ def movement_figure(run: Run, epoch: int) -> Picture:
     for hatched, look in looks.items():
         chosen = trains == hatched
         bars.barh(places[chosen], np.nan_to_num(moved[chosen]), height=0.7, **look)
-    whole = run.history.filter(like=_MOVED).max().max()
+    whole = run.history.filter(like=MOVED).max().max()
     most = float(whole) if whole > 0 else 1.0
     for place, way, open_ in zip(places.tolist(), moved, trains, strict=True):
         text = "not recorded" if math.isnan(way) else f"{way:.3f}"

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from coursekit.runs import Run
-from coursekit.training.movement import MOVED
-from coursekit.training.validation import validation_scores
+from coursekit.runs.record_tables import MOVED
 
 TOLERANCE = 2e-3
 """Of validation scores: arithmetic differs from one device to the next."""
@@ -182,6 +181,9 @@ def _movement(run: Run, valid: pd.DataFrame) -> list[str]:
 
 def _best_validation(valid: pd.DataFrame, relabeled: Run) -> list[str]:
     """Predictions come from the best epoch's weights: one validation must have their scores."""
+    # With the training part comes torch, for which a command that judges nothing need not wait.
+    from coursekit.training.validation import validation_scores
+
     rows = relabeled.predictions[relabeled.predictions["part"] == "valid"]
     scores = rows["score"].to_numpy(dtype=float)
     if rows.empty or not ((scores >= 0) & (scores <= 1)).all():

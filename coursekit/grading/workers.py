@@ -38,7 +38,8 @@ class LocalWorkers:
         self._packed = packed
         self._context = multiprocessing.get_context("forkserver")
         # What all of them need is loaded once, in the process that they are forked from.
-        self._context.set_forkserver_preload(["coursekit.grading.unit"])
+        loaded = ["coursekit.grading.unit", "coursekit.training.validation"]
+        self._context.set_forkserver_preload(loaded)
         # A pool of one for each thread: a process that ends takes down its own pool and no other.
         self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="grader")
         self._own = threading.local()

@@ -16,6 +16,7 @@ MAX_ROWS = 100_000
 MAX_COLUMNS = 200
 
 METRIC_COLUMNS = ("auroc_easy", "auroc_hard", "au_prc_easy", "au_prc_hard")
+MOVED = "moved."  # what the columns begin with that say how far a group has gone
 HISTORY_COLUMNS = ("step", "epoch", "phase", "split", "loss", *METRIC_COLUMNS)
 PREDICTION_COLUMNS = ("molecule_id", "part", "negative_set", "label", "score")
 _HISTORY_NAME = re.compile(r"[a-z][a-z0-9_]{0,60}(\.[A-Za-z0-9_ .\-]{1,100})?")
@@ -46,7 +47,7 @@ def read_history(columns: Any) -> pd.DataFrame:
                     "history", f"has a column {fields.short(name)}", "names like loss_hard.head"
                 )
             high = 1.0 if name in METRIC_COLUMNS else math.inf
-            positive = name in METRIC_COLUMNS or name.startswith(("learning_rate", "moved."))
+            positive = name in METRIC_COLUMNS or name.startswith(("learning_rate", MOVED))
             low = 0.0 if positive else -math.inf
             bounds = {"low": low, "high": high}
             fields.each(where, values, lambda w, v, b=bounds: v is None or fields.number(w, v, **b))

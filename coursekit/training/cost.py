@@ -111,8 +111,10 @@ def expected_cost(
         around = alive.most
         phases = session.plan.phases
         chosen = sorted({round(i * (len(phases) - 1) / (MEASURED - 1)) for i in range(MEASURED)})
+        # Foretelling a phase takes no more steps than the phase itself.
+        all_of = [len(task.train) * (phase.epochs or 1) for phase in phases]
         measured = pd.DataFrame(
-            [_phase(session, n, len(heaviest), alive) for n in chosen], index=chosen
+            [_phase(session, n, len(heaviest), all_of[n], alive) for n in chosen], index=chosen
         )
         session.prefix.close()
     rates = measured.reindex(range(len(phases))).interpolate()
@@ -217,11 +219,11 @@ def _around(session: Session) -> float:
     return seconds + _now(session.model) - began
 
 
-def _phase(session: Session, number: int, heavy: int, alive: Alive) -> dict[str, float]:
+def _phase(session: Session, number: int, heavy: int, most: int, alive: Alive) -> dict[str, float]:
     """Seconds a molecule in steps, in validation, in the pass below; bytes at the height, and kept.
 
     What is kept while the run goes on is given for a token (states) and for a molecule (vectors).
-    The first ``heavy`` molecules are those of the heaviest step.
+    The first ``heavy`` molecules are those of the heaviest step; steps see ``most`` or a few more.
     """
     model, at = session.model, session.at
     at.phase = number
@@ -243,7 +245,7 @@ def _phase(session: Session, number: int, heavy: int, alive: Alive) -> dict[str,
             session.end_epoch()
         model.embed_tokens(session.tokens)  # as of a part that is predicted at the end
     seen, took, began = 0, 0.0, _now(model)
-    while took < LEAST_SECONDS:
+    while took < LEAST_SECONDS and seen < most:
         for window in windows or [first]:
             at.step += 1
             step(session, window)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from coursekit.runs.record_tables import MOVED
+
 if TYPE_CHECKING:
     from coursekit.models.classifier import Classifier
     from coursekit.training.plan import Plan
-
-MOVED = "moved."  # what the columns' names in a history begin with
 
 
 class Movement:

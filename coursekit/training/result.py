@@ -8,8 +8,7 @@ import pandas as pd
 
 from coursekit.runs import Run, describe_environment
 from coursekit.runs.record import MAX_NOTES
-from coursekit.runs.record_tables import HISTORY_COLUMNS, MAX_COLUMNS
-from coursekit.training.movement import MOVED
+from coursekit.runs.record_tables import HISTORY_COLUMNS, MAX_COLUMNS, MOVED
 
 if TYPE_CHECKING:
     from coursekit.training.session import Session

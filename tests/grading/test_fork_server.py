@@ -128,7 +128,9 @@ def test_baselines_are_trained_once_for_all(warm: ForkServer) -> None:  # noqa: 
     from coursekit.evaluation import fingerprint_baseline
 
     here = fingerprint_baseline(load_task(), "logistic").predictions["score"]
-    assert float(first.split()[1].removeprefix("np.float64(").rstrip(")")) == here.sum()
+    # As many threads as in the sandbox are not promised, and they sum in another order.
+    there = float(first.split()[1].removeprefix("np.float64(").rstrip(")"))
+    assert there == pytest.approx(here.sum(), rel=1e-6)
     # What a notebook does to its task or to its copy is its own affair.
     changed = (
         "import coursekit as ck\ntask = ck.load_task()\n"

@@ -67,6 +67,18 @@ def test_it_adds_up(task, make_model, monkeypatch):
         assert found.total == pytest.approx(1 + epochs * (training + scoring) + last, abs=0.1)
 
 
+def test_foretelling_takes_no_more_steps_than_training(task, make_model, monkeypatch):
+    """On a clock that stands still, by which no steps are ever enough."""
+    monkeypatch.setattr(cost, "_now", lambda model: 0.0)
+    seen, real = [], cost.step
+    monkeypatch.setattr(
+        cost, "step", lambda session, window: seen.append(1) or real(session, window)
+    )
+    expected_cost(FULL, make_model(), task, epochs=2)
+    assert len(task.train) == 30
+    assert len(seen) == 2 + 2 * 30 / 12 * cost.STEPS  # two for their memory
+
+
 def tensors(expected):
     """Bytes of memory without what is added for all else."""
     return expected.memory * 2**20 - cost.ROOM
