@@ -34,7 +34,7 @@ def test_numbers_in_the_prose_are_the_benchmarks() -> None:
     five = ("nothing", "L2-SP 100", "EWC 100", "LoRA", "replay 0.1")
     easy = [mean(name, "easy AUROC") for name in five]
     assert f"between {min(easy):.3f} and {max(easy):.3f} for all five" in told
-    assert f"kept {loss['replay 1.0']}, and learned nothing" in told
+    assert f"kept {loss['replay 1.0']}, and learned little" in told
     assert f"easy AUROC {mean('replay 1.0', 'easy AUROC'):.3f}." in told
     assert mean("replay 1.0", "easy AUROC") < 0.6
     assert not re.search("TODO", source)
