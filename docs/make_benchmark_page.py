@@ -115,6 +115,17 @@ This kit's batches are random, and packed; where it is asked to, it does as Trai
 {"".join(beside_rivals(found) for found in on)}"""
 
 
+def at_best(work: dict[str, Any]) -> str:
+    """The quickest row of each contestant over our quickest, in a sentence."""
+    quickest: dict[str, float] = {}
+    for name, x in work["ratios"].items():
+        who = name.split(",")[0]
+        quickest[who] = min(x["seconds"], quickest.get(who, x["seconds"]))
+    ours = quickest.pop("coursekit")
+    others = "; ".join(f"{who} {seconds / ours:.2f}" for who, seconds in quickest.items())
+    return f"Seconds of each one's quickest row over those of ours: {others}."
+
+
 def beside_rivals(found: dict[str, Any]) -> str:
     """One table for each piece of work: seconds over ours, and memory."""
     tables = []
@@ -134,7 +145,7 @@ def beside_rivals(found: dict[str, Any]) -> str:
                 ]
             )
         head = ["", "seconds", "over ours (range)", "grown, MB", "peak, MB", "easy", "hard"]
-        tables.append(f"**{title}**\n\n{table(head, rows)}")
+        tables.append(f"**{title}**\n\n{table(head, rows)}\n\n{at_best(work)}")
     turns = sorted({len(work["turns"]) for work in found["results"].values()})
     tables_of_all = "\n\n".join(tables)
     return f"""### On a processor with `{found["environment"]["bf16 products by"]}`
