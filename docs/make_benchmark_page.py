@@ -39,8 +39,8 @@ def seeds() -> str:
             f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
             for gain in (found["hard AUROC minus frozen"]["fine-tuned"], found[HALF])
         ]
-        rows.append([seed, *(f"{x:.3f}" for x in hard), gains[0], *(f"{x:.3f}" for x in more)])
-        rows[-1].append(gains[1])
+        scores = [[f"{x:.3f}" for x in kind] for kind in (hard, more)]
+        rows.append([seed, *scores[0], gains[0], *scores[1], gains[1]])
     head = ["seed", "frozen", "fine-tuned", "fine-tuned minus frozen", "progressive", "forest"]
     return table([*head, "fine-tuned in bf16 minus in fp32"], rows)
 

@@ -13,7 +13,6 @@ from coursekit.data.blind import BLIND_FILE, blind_fingerprint, read_blind
 from coursekit.errors import CourseKitError, TrainingError
 from coursekit.runs import Run
 from coursekit.runs.blind import BlindPredictions, run_digest
-from coursekit.training.recorded import RECORDS
 
 if TYPE_CHECKING:
     from coursekit.models import Classifier
@@ -61,6 +60,8 @@ def predict_blind(
 
 def _recorded(digest: str) -> BlindPredictions | None:
     """Predictions for this run in the folder of records, where a grading machine puts them."""
+    from coursekit.training.recorded import RECORDS  # with torch, as a model has it
+
     folder = os.environ.get(RECORDS)
     for path in sorted(Path(folder).rglob(RECORDED)) if folder else ():
         try:

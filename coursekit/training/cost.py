@@ -111,7 +111,7 @@ def expected_cost(
         around = alive.most
         phases = session.plan.phases
         chosen = sorted({round(i * (len(phases) - 1) / (MEASURED - 1)) for i in range(MEASURED)})
-        # Foretelling a phase takes no more steps than the phase itself.
+        # A phase is timed for no longer than it lasts.
         all_of = [len(task.train) * (phase.epochs or 1) for phase in phases]
         measured = pd.DataFrame(
             [_phase(session, n, len(heaviest), all_of[n], alive) for n in chosen], index=chosen
@@ -223,7 +223,8 @@ def _phase(session: Session, number: int, heavy: int, most: int, alive: Alive) -
     """Seconds a molecule in steps, in validation, in the pass below; bytes at the height, and kept.
 
     What is kept while the run goes on is given for a token (states) and for a molecule (vectors).
-    The first ``heavy`` molecules are those of the heaviest step; steps see ``most`` or a few more.
+    The first ``heavy`` molecules are those of the heaviest step; those timed see about
+    ``most``.
     """
     model, at = session.model, session.at
     at.phase = number

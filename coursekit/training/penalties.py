@@ -101,7 +101,7 @@ class Replay(Penalty):
     Args:
         rate: molecules replayed for each molecule of the task in a step, at least one.
         weight: of the masked-token loss beside the task's. The default keeps nearly all that a
-            weight of 1 keeps, and costs 0.02 AUROC in place of 0.16 (benchmarks/penalties.py).
+            weight of 1 keeps, and costs the task far less (docs/benchmarks.md).
         molecules: pretraining molecules to draw from, a SMILES each, or how many of those that
             coursekit-mini was pretrained on.
         mask_share: share of their tokens to be guessed.

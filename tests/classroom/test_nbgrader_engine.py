@@ -143,6 +143,11 @@ def test_generate_assignment_gives_out_the_committed_notebook(course_folder: Pat
     assert sum(cells.values()) == 15.0
 
 
+def test_a_command_that_judges_nothing_does_not_wait_for_torch() -> None:
+    look = "import sys, coursekit.classroom.nbgrader_engine; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=120)
+
+
 def test_the_commands_say_what_is_missing(course_folder: Path) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "nbgrader", *words]

